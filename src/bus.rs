@@ -1,0 +1,95 @@
+//! Publishes events: on disk first, then to everybody who subscribed. Reliable subscriptions are bounded and make
+//! publishers wait; taps are lossy and say what they lost. Knows nothing of what anybody does with an event.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc};
+
+use crate::event::{Draft, Event};
+use crate::journal::{AppendError, Journal};
+
+/// Events that a subscriber may be behind before publishing slows down.
+const BEHIND: usize = 4096;
+/// Events that a tap may be behind before it loses some; it is then told how many.
+const TAP: usize = 1024;
+
+/// Handle for publishing and for taps.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    journal: Journal,
+    tap: broadcast::Sender<Arc<Event>>,
+}
+
+/// The bus before it runs: everybody who must not miss an event subscribes here.
+#[derive(Debug)]
+pub struct Dispatcher {
+    committed: mpsc::Receiver<Arc<Event>>,
+    subscribers: Vec<mpsc::Sender<Arc<Event>>>,
+    tap: broadcast::Sender<Arc<Event>>,
+}
+
+impl Bus {
+    /// Publishes and returns the event's number once it is on disk.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the event is then not accepted.
+    pub async fn publish(&self, draft: Draft) -> Result<u64, AppendError> {
+        self.journal.append(draft).await
+    }
+
+    /// Publishes from a place that must not wait for the disk; a failure is recorded in the diagnostics.
+    pub fn publish_later(&self, draft: Draft) {
+        let journal = self.journal.clone();
+        tokio::spawn(async move {
+            let what = draft.kind.clone();
+            if let Err(error) = journal.append(draft).await {
+                tracing::error!(target: "orch::bus", "{what} was not accepted: {error}");
+            }
+        });
+    }
+
+    /// A lossy look at events from now on.
+    pub fn tap(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.tap.subscribe()
+    }
+
+    /// The journal behind it.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl Dispatcher {
+    /// A bus over a journal; `committed` is where the journal tells of accepted events.
+    pub fn new(journal: Journal, committed: mpsc::Receiver<Arc<Event>>) -> (Bus, Self) {
+        let (tap, _) = broadcast::channel(TAP);
+        (
+            Bus {
+                journal,
+                tap: tap.clone(),
+            },
+            Self {
+                committed,
+                subscribers: Vec::new(),
+                tap,
+            },
+        )
+    }
+
+    /// A subscription that misses nothing from the start on.
+    pub fn subscribe(&mut self) -> mpsc::Receiver<Arc<Event>> {
+        let (sender, receiver) = mpsc::channel(BEHIND);
+        self.subscribers.push(sender);
+        receiver
+    }
+
+    /// Hands events on until the journal ends.
+    pub async fn run(mut self) {
+        while let Some(event) = self.committed.recv().await {
+            for subscriber in &self.subscribers {
+                let _ = subscriber.send(event.clone()).await;
+            }
+            let _ = self.tap.send(event);
+        }
+    }
+}

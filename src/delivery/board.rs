@@ -1,0 +1,248 @@
+//! What stands open: criticals that were accepted and have not ended. The segment shows it, repeats come from it.
+//! Pure; knows no destination.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::Fingerprint;
+use super::lane::Tick;
+use crate::event::{Event, kind};
+use crate::tmux::id::PaneId;
+
+/// Minutes between repeats of a critical that still holds.
+const REPEATS_MIN: [i64; 3] = [5, 15, 60];
+/// An emitted critical ends by itself after this long without being said again.
+const HOLDS_MS: i64 = 60 * 60_000;
+/// Conditions that are kept; beyond it the oldest go, the count in the segment stays a lower bound.
+const MOST: usize = 10_000;
+
+/// One critical that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The event that opened it.
+    pub seq: u64,
+    /// Its type.
+    pub kind: String,
+    /// Where, as `session:window`, from orch's own knowledge.
+    pub place: String,
+    /// Its pane.
+    pub pane: Option<PaneId>,
+    /// Its source.
+    pub source: String,
+    /// Since when.
+    pub since: Tick,
+    /// When it was last said.
+    pub seen: Tick,
+    /// When a person was last told, and how often.
+    pub told: Option<(Tick, u32)>,
+}
+
+/// All open conditions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Board {
+    // A list of pairs, since JSON keys are strings.
+    #[serde(with = "pairs")]
+    open: BTreeMap<Fingerprint, Open>,
+}
+
+mod pairs {
+    use super::{BTreeMap, Fingerprint, Open};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<Fingerprint, Open>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<BTreeMap<Fingerprint, Open>, D::Error> {
+        Ok(Vec::<(Fingerprint, Open)>::deserialize(d)?
+            .into_iter()
+            .collect())
+    }
+}
+
+impl Board {
+    /// A critical came. True when it opens a condition, false when that stood already.
+    pub fn raise(
+        &mut self,
+        fingerprint: Fingerprint,
+        event: &Event,
+        place: String,
+        now: Tick,
+    ) -> bool {
+        if let Some(open) = self.open.get_mut(&fingerprint) {
+            open.seen = now;
+            return false;
+        }
+        if self.open.len() >= MOST
+            && let Some(oldest) = self
+                .open
+                .iter()
+                .min_by_key(|(_, open)| open.seen)
+                .map(|(f, _)| *f)
+        {
+            self.open.remove(&oldest);
+        }
+        let Event {
+            seq,
+            kind,
+            pane,
+            source,
+            ..
+        } = event;
+        let (kind, source) = (kind.clone(), source.clone());
+        let open = Open {
+            seq: *seq,
+            kind,
+            place,
+            pane: *pane,
+            source,
+            since: now,
+            seen: now,
+            told: None,
+        };
+        self.open.insert(fingerprint, open);
+        true
+    }
+
+    /// Ends what this event ends: conditions of its pane, or of its source where it has none. True when any ended.
+    pub fn end(&mut self, event: &Event) -> bool {
+        let ends = kind::find(&event.kind).map_or(&[][..], |kind| kind.ends);
+        let before = self.open.len();
+        if !ends.is_empty() {
+            self.open.retain(|_, open| {
+                let subject = match event.pane {
+                    Some(pane) => open.pane == Some(pane),
+                    None => open.source == event.source,
+                };
+                !(subject && ends.contains(&open.kind.as_str()))
+            });
+        }
+        self.open.len() != before
+    }
+
+    /// Somebody has seen to the condition that this event opened. False when nothing of that number is open.
+    pub fn acknowledge(&mut self, seq: u64) -> bool {
+        let before = self.open.len();
+        self.open.retain(|_, open| open.seq != seq);
+        self.open.len() != before
+    }
+
+    /// Ends what nobody has said for an hour. True when any ended.
+    pub fn expire(&mut self, now: Tick) -> bool {
+        let before = self.open.len();
+        self.open.retain(|_, open| now.since(open.seen) < HOLDS_MS);
+        self.open.len() != before
+    }
+
+    /// A person was told of it.
+    pub fn told(&mut self, seq: u64, now: Tick) {
+        if let Some(open) = self.open.values_mut().find(|open| open.seq == seq) {
+            open.told = Some((now, open.told.map_or(1, |(_, times)| times + 1)));
+        }
+    }
+
+    /// Whether this condition is open and a person was told of it.
+    pub fn is_told(&self, fingerprint: Fingerprint) -> bool {
+        self.open
+            .get(&fingerprint)
+            .is_some_and(|open| open.told.is_some())
+    }
+
+    /// Conditions whose repeat is due, oldest first.
+    pub fn due(&self, now: Tick) -> Vec<&Open> {
+        let mut due: Vec<&Open> = self
+            .open
+            .values()
+            .filter(|open| {
+                open.told.is_some_and(|(at, times)| {
+                    let step = (times as usize)
+                        .saturating_sub(1)
+                        .min(REPEATS_MIN.len() - 1);
+                    now.since(at) >= REPEATS_MIN[step] * 60_000
+                })
+            })
+            .collect();
+        due.sort_by_key(|open| open.since);
+        due
+    }
+
+    /// Open conditions, the newest first.
+    pub fn newest_first(&self) -> Vec<&Open> {
+        let mut open: Vec<&Open> = self.open.values().collect();
+        open.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
+        open
+    }
+
+    /// Whether a condition of this type is open.
+    pub fn holds(&self, kind: &str) -> bool {
+        self.open.values().any(|open| open.kind == kind)
+    }
+
+    /// Moves times that lie ahead of `now` back to it, after a restart under a clock that went back.
+    pub fn clamp(&mut self, now: Tick) {
+        for open in self.open.values_mut() {
+            open.since = open.since.min(now);
+            open.seen = open.seen.min(now);
+            open.told = open.told.map(|(at, times)| (at.min(now), times));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fingerprint::tests::event;
+    use super::*;
+    use crate::event::Severity;
+
+    fn raise(board: &mut Board, seq: u64, kind: &str, message: &str, now: i64) -> bool {
+        let event = event(seq, kind, Severity::Critical, message);
+        board.raise(Fingerprint::of(&event), &event, "a:1".into(), Tick(now))
+    }
+
+    #[test]
+    fn a_condition_opens_once_and_ends_by_its_resolving_event_or_by_time() {
+        let mut board = Board::default();
+        assert!(raise(&mut board, 1, "credit_exhausted", "m", 0));
+        assert!(!raise(&mut board, 2, "credit_exhausted", "m", 10));
+        assert!(raise(&mut board, 3, "system_failure", "m", 20));
+        assert_eq!(board.newest_first()[0].seq, 3);
+        assert!(board.end(&event(4, "credit_reset", Severity::Medium, "")));
+        assert!(!board.holds("credit_exhausted"));
+        assert!(!board.expire(Tick(20 + HOLDS_MS - 1)));
+        assert!(board.expire(Tick(20 + HOLDS_MS)));
+        assert!(board.newest_first().is_empty());
+    }
+
+    #[test]
+    fn repeats_grow() {
+        let mut board = Board::default();
+        raise(&mut board, 1, "system_failure", "m", 0);
+        assert!(
+            board.due(Tick(i64::from(u32::MAX))).is_empty(),
+            "nobody was told yet"
+        );
+        let mut now = 0;
+        for minutes in [5, 15, 60, 60] {
+            board.told(1, Tick(now));
+            assert!(board.due(Tick(now + minutes * 60_000 - 1)).is_empty());
+            now += minutes * 60_000;
+            assert_eq!(board.due(Tick(now)).len(), 1, "after {minutes} minutes");
+        }
+    }
+
+    #[test]
+    fn it_survives_being_saved() {
+        let mut board = Board::default();
+        raise(&mut board, 1, "system_failure", "m", 0);
+        let text = serde_json::to_string(&board).unwrap();
+        let back: Board = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.newest_first(), board.newest_first());
+        assert!(board.acknowledge(1) && !board.acknowledge(1));
+    }
+}

@@ -1,0 +1,363 @@
+//! Delivery's run loop: feeds the desk with events, clients and time, and carries out its actions. Owns the files
+//! that let limits survive a restart.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::sinks::{message, status};
+use super::{Action, Config, Desk, Memory, Status, Tick};
+use crate::bus::Bus;
+use crate::event::{Event, Verdict};
+use crate::panes::Roster;
+use crate::tmux::client::Tmux;
+use crate::tmux::id::ClientName;
+
+/// How often time is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Events that are decided on before anything else gets its turn.
+const BATCH: usize = 256;
+/// The memory is saved at most this often, besides before each message.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// What delivery can be asked.
+#[derive(Debug)]
+pub enum Control {
+    /// Drop what waits; answers how many.
+    Clear(oneshot::Sender<usize>),
+    /// Somebody has seen to the condition of this event; answers whether one was open.
+    Acknowledge(u64, oneshot::Sender<bool>),
+    /// Other limits from now on.
+    Configure(Config),
+}
+
+/// Delivery at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Used and limit of the ordinary and of the critical lane.
+    pub lanes: [(u32, u32); 2],
+    /// Notifications that wait.
+    pub waiting: usize,
+    /// Outcomes of this run.
+    pub outcomes: BTreeMap<Verdict, u64>,
+    /// The status line.
+    pub status: Status,
+}
+
+/// Handle of the running delivery.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// For questions.
+    pub control: mpsc::Sender<Control>,
+    /// For looks.
+    pub snapshot: watch::Receiver<Snapshot>,
+}
+
+/// What delivery works with.
+pub struct Parts {
+    /// Limits and sinks.
+    pub config: Config,
+    /// Every accepted event.
+    pub events: mpsc::Receiver<Arc<Event>>,
+    /// Events that the last run left without an outcome.
+    pub left_over: Vec<Event>,
+    /// For receipts, outcomes and digests.
+    pub bus: Bus,
+    /// Who is there.
+    pub roster: watch::Receiver<Arc<Roster>>,
+    /// The way to people.
+    pub tmux: Tmux,
+    /// Where the memory is kept.
+    pub memory: PathBuf,
+}
+
+struct Running {
+    desk: Desk,
+    clock: Clock,
+    bus: Bus,
+    tmux: Tmux,
+    memory: PathBuf,
+    saved: Instant,
+    unsaved: bool,
+    outcomes: BTreeMap<Verdict, u64>,
+    shown: mpsc::Sender<Vec<(ClientName, Option<String>)>>,
+    /// The latest rosters: an event about a pane may come after the pane has left.
+    rosters: VecDeque<Arc<Roster>>,
+    snapshot: watch::Sender<Snapshot>,
+    wanted: watch::Sender<status::Wanted>,
+}
+
+/// The wall clock at the start, and the monotonic one from there on.
+struct Clock {
+    wall: i64,
+    started: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Tick {
+        Tick(self.wall + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX / 2))
+    }
+}
+
+/// Starts delivery. After `stop` it gives everything that waits its outcome and ends.
+pub fn start(parts: Parts, stop: CancellationToken) -> (Delivery, tokio::task::JoinHandle<()>) {
+    let (control, control_rx) = mpsc::channel(64);
+    let (snapshot, snapshot_rx) = watch::channel(Snapshot::default());
+    let (wanted, wanted_rx) = watch::channel(status::Wanted::default());
+    let (shown, shown_rx) = mpsc::channel(4);
+    let clock = Clock {
+        wall: chrono::Local::now().timestamp_millis(),
+        started: Instant::now(),
+    };
+    let mut desk = Desk::new(parts.config.clone());
+    match load(&parts.memory) {
+        Ok(Some(memory)) => desk.restore(memory, clock.now()),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(target: "orch::delivery", "{}: {error}; starting afresh", parts.memory.display());
+        }
+    }
+    let sink_stop = CancellationToken::new();
+    let sink = parts.config.status.then(|| {
+        tokio::spawn(status::run(
+            parts.tmux.clone(),
+            wanted_rx,
+            sink_stop.clone(),
+        ))
+    });
+    let running = Running {
+        desk,
+        clock,
+        bus: parts.bus,
+        tmux: parts.tmux,
+        memory: parts.memory,
+        saved: Instant::now(),
+        unsaved: false,
+        outcomes: BTreeMap::new(),
+        shown,
+        rosters: VecDeque::new(),
+        snapshot,
+        wanted,
+    };
+    let task = tokio::spawn(async move {
+        running
+            .run(
+                parts.events,
+                parts.left_over,
+                parts.roster,
+                control_rx,
+                shown_rx,
+                stop,
+            )
+            .await;
+        sink_stop.cancel();
+        if let Some(sink) = sink {
+            let _ = tokio::time::timeout(Duration::from_secs(2), sink).await;
+        }
+    });
+    (
+        Delivery {
+            control,
+            snapshot: snapshot_rx,
+        },
+        task,
+    )
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Arc<Event>>,
+        left_over: Vec<Event>,
+        mut roster: watch::Receiver<Arc<Roster>>,
+        mut control: mpsc::Receiver<Control>,
+        mut shown: mpsc::Receiver<Vec<(ClientName, Option<String>)>>,
+        stop: CancellationToken,
+    ) {
+        let now = self.clock.now();
+        let resolved: Vec<Action> = left_over
+            .iter()
+            .map(|event| self.desk.accept_left_over(event, now))
+            .collect();
+        self.carry_out(resolved).await;
+        let first = roster.borrow_and_update().clone();
+        self.see(first).await;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                Some(results) = shown.recv() => {
+                    let actions = self.desk.shown(&results, self.clock.now());
+                    self.carry_out(actions).await;
+                }
+                Ok(()) = roster.changed() => {
+                    let latest = roster.borrow_and_update().clone();
+                    self.see(latest).await;
+                }
+                Some(asked) = control.recv() => self.answer(asked).await,
+                _ = tick.tick() => {
+                    let actions = self.desk.tick(self.clock.now());
+                    self.carry_out(actions).await;
+                    self.publish();
+                    self.save(false).await;
+                }
+                read = events.recv_many(&mut batch, BATCH), if !stop.is_cancelled() => {
+                    if read == 0 {
+                        break;
+                    }
+                    for event in batch.drain(..) {
+                        self.decide(&event).await;
+                    }
+                    self.publish();
+                }
+                () = stop.cancelled() => break,
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            self.decide(&event).await;
+        }
+        // A message on its way has a moment to arrive, so that its outcome is the true one.
+        if self.desk.is_showing()
+            && let Ok(Some(results)) =
+                tokio::time::timeout(Duration::from_secs(1), shown.recv()).await
+        {
+            let actions = self.desk.shown(&results, self.clock.now());
+            self.carry_out(actions).await;
+        }
+        let actions = self.desk.close(self.clock.now());
+        self.carry_out(actions).await;
+        self.save(true).await;
+    }
+
+    async fn decide(&mut self, event: &Event) {
+        let place = self.place_of(event);
+        let actions = self.desk.accept(event, place, self.clock.now());
+        self.carry_out(actions).await;
+    }
+
+    /// `session:window` as orch knows it, never as a producer says.
+    fn place_of(&self, event: &Event) -> String {
+        let Some(session) = &event.session else {
+            return String::new();
+        };
+        let index = event.window.and_then(|window| {
+            let panes = self.rosters.iter().flat_map(|roster| roster.panes.values());
+            panes
+                .filter(|pane| pane.window == window)
+                .map(|pane| pane.window_index)
+                .next()
+        });
+        match (index, event.window) {
+            (Some(index), _) => format!("{session}:{index}"),
+            (None, Some(window)) => format!("{session}:{window}"),
+            (None, None) => session.clone(),
+        }
+    }
+
+    async fn see(&mut self, roster: Arc<Roster>) {
+        let clients = roster.humans().map(|client| client.name.clone()).collect();
+        self.rosters.push_front(roster);
+        self.rosters.truncate(3);
+        let actions = self.desk.set_clients(clients, self.clock.now());
+        self.carry_out(actions).await;
+        self.publish();
+    }
+
+    async fn answer(&mut self, asked: Control) {
+        match asked {
+            Control::Clear(reply) => {
+                let actions = self.desk.clear();
+                let _ = reply.send(actions.len());
+                self.carry_out(actions).await;
+            }
+            Control::Acknowledge(seq, reply) => {
+                let _ = reply.send(self.desk.acknowledge(seq));
+            }
+            Control::Configure(config) => self.desk.configure(config, self.clock.now()),
+        }
+        self.publish();
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Outcome(outcome) => {
+                    *self.outcomes.entry(outcome.result).or_default() += 1;
+                    self.bus.journal().outcome(outcome);
+                    self.unsaved = true;
+                }
+                Action::Receipt(receipt) => self.bus.journal().receipt(receipt),
+                Action::Publish(draft) => self.bus.publish_later(draft),
+                Action::Show { clients, text } => {
+                    // On disk first: a restart right after must know that this client was shown something.
+                    self.save(true).await;
+                    let (tmux, shown) = (self.tmux.clone(), self.shown.clone());
+                    tokio::spawn(async move {
+                        let results = message::show(&tmux, clients, text).await;
+                        let _ = shown.send(results).await;
+                    });
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let status = self.desk.status();
+        self.wanted.send_if_modified(|wanted| {
+            let roster = self.rosters.front();
+            let next = status::Wanted {
+                status: status.clone(),
+                clients: roster
+                    .map(|r| r.humans().map(|c| c.name.clone()).collect())
+                    .unwrap_or_default(),
+                server: roster.and_then(|r| r.server),
+            };
+            let changed = *wanted != next;
+            *wanted = next;
+            changed
+        });
+        self.snapshot.send_replace(Snapshot {
+            lanes: self.desk.lanes(self.clock.now()),
+            waiting: self.desk.waiting(),
+            outcomes: self.outcomes.clone(),
+            status,
+        });
+    }
+
+    async fn save(&mut self, now: bool) {
+        if !now && (!self.unsaved || self.saved.elapsed() < SAVE_EVERY) {
+            return;
+        }
+        (self.unsaved, self.saved) = (false, Instant::now());
+        let (path, memory) = (self.memory.clone(), self.desk.memory());
+        let saved = tokio::task::spawn_blocking(move || store(&path, &memory)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(target: "orch::delivery", "cannot save {}: {error}", self.memory.display());
+        }
+    }
+}
+
+fn load(path: &std::path::Path) -> std::io::Result<Option<Memory>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Old or new, never half: a temporary file in the same directory, then a rename.
+fn store(path: &std::path::Path, memory: &Memory) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(memory)?;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, bytes)?;
+    std::fs::rename(&temporary, path)
+}

@@ -1,0 +1,27 @@
+//! Shows one line to people's clients. The caller keeps the pace; this keeps the line short-lived.
+
+use crate::tmux::client::Tmux;
+use crate::tmux::id::ClientName;
+use crate::tmux::{Command, TmuxText};
+
+/// How long a message stays, in milliseconds: tmux freezes the screen under it for that long.
+const SHOWN_MS: u16 = 1_500;
+
+/// Shows `text` to each client; the error of each that could not be shown it.
+pub(crate) async fn show(
+    tmux: &Tmux,
+    clients: Vec<ClientName>,
+    text: TmuxText,
+) -> Vec<(ClientName, Option<String>)> {
+    let command = |client: &ClientName| Command::Message {
+        client: client.clone(),
+        milliseconds: SHOWN_MS,
+        text: text.clone(),
+    };
+    let results = tmux.ask_all(clients.iter().map(command).collect()).await;
+    clients
+        .into_iter()
+        .zip(results)
+        .map(|(client, result)| (client, result.err().map(|e| e.to_string())))
+        .collect()
+}

@@ -1,0 +1,160 @@
+//! Publishes the status as hidden variables of tmux: together, only what changed, at most once a second unless
+//! something critical changed. Unsets them all at a clean stop.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::Local;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::super::compose::Status;
+use crate::tmux::client::Tmux;
+use crate::tmux::command::EnvName;
+use crate::tmux::id::{ClientName, ServerKey};
+use crate::tmux::{Command, TmuxText};
+
+/// How often the beat is set, so that a format can show a dead orchestrator.
+const BEAT: Duration = Duration::from_secs(10);
+/// Least time between two publications, with and without a change of what is critical.
+const GAP: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+const BEAT_NAME: EnvName = EnvName("ORCH_BEAT");
+
+/// What the sink is to show, and to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) status: Status,
+    pub(crate) clients: Vec<ClientName>,
+    pub(crate) server: Option<ServerKey>,
+}
+
+struct Published {
+    server: Option<ServerKey>,
+    values: BTreeMap<EnvName, TmuxText>,
+}
+
+/// Runs until cancelled, then unsets everything it has set.
+pub(crate) async fn run(tmux: Tmux, mut wanted: watch::Receiver<Wanted>, stop: CancellationToken) {
+    let mut published = Published {
+        server: None,
+        values: BTreeMap::new(),
+    };
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut critical = 0;
+    let mut last = Instant::now() - GAP.1;
+    loop {
+        tokio::select! {
+            _ = beat.tick() => published.beat(&tmux).await,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let news = wanted.borrow().status.critical != critical;
+                let gap = if news { GAP.0 } else { GAP.1 };
+                let due = last + gap;
+                // What becomes critical while an ordinary change waits does not wait with it.
+                while Instant::now() < due && !stop.is_cancelled() {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(due) => {}
+                        () = stop.cancelled() => {}
+                        changed = wanted.changed() => {
+                            if changed.is_err() || wanted.borrow().status.critical != critical {
+                                break;
+                            }
+                        }
+                    }
+                }
+                let now = wanted.borrow_and_update().clone();
+                critical = now.status.critical;
+                last = Instant::now();
+                published.publish(&tmux, now).await;
+            }
+            () = stop.cancelled() => break,
+        }
+    }
+    published.unset(&tmux).await;
+}
+
+impl Published {
+    async fn publish(&mut self, tmux: &Tmux, wanted: Wanted) {
+        if wanted.server != self.server {
+            // Another server knows nothing yet, and no server can be told anything.
+            self.server = wanted.server;
+            self.values.clear();
+            self.beat(tmux).await;
+        }
+        if self.server.is_none() {
+            return;
+        }
+        let values = values(&wanted.status);
+        let changed: Vec<(EnvName, TmuxText)> = values
+            .into_iter()
+            .filter(|(name, value)| self.values.get(name) != Some(value))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let set = changed.iter().map(|(name, value)| Command::SetVariable {
+            name: *name,
+            value: value.clone(),
+        });
+        let draw = wanted
+            .clients
+            .into_iter()
+            .map(|client| Command::RefreshStatus { client });
+        let results = tmux.ask_all(set.chain(draw).collect()).await;
+        for ((name, value), result) in changed.into_iter().zip(results) {
+            match result {
+                Ok(_) => drop(self.values.insert(name, value)),
+                Err(error) => {
+                    tracing::warn!(target: "orch::delivery", "cannot publish {}: {error}", name.0)
+                }
+            }
+        }
+    }
+
+    async fn beat(&mut self, tmux: &Tmux) {
+        if self.server.is_some() {
+            let value = TmuxText::plain(&Local::now().timestamp().to_string(), 20);
+            let _ = tmux
+                .ask(Command::SetVariable {
+                    name: BEAT_NAME,
+                    value,
+                })
+                .await;
+        }
+    }
+
+    async fn unset(&self, tmux: &Tmux) {
+        if self.server.is_none() {
+            return;
+        }
+        let names = values(&Status::default())
+            .into_iter()
+            .map(|(name, _)| name)
+            .chain([BEAT_NAME]);
+        let results = tmux
+            .ask_all(names.map(|name| Command::UnsetVariable { name }).collect())
+            .await;
+        for error in results.into_iter().filter_map(Result::err) {
+            tracing::debug!(target: "orch::delivery", "cannot unset a variable: {error}");
+        }
+    }
+}
+
+fn values(status: &Status) -> [(EnvName, TmuxText); 8] {
+    let number = |n: usize| TmuxText::plain(&n.to_string(), 20);
+    [
+        (EnvName("ORCH_STATUS"), status.styled()),
+        (EnvName("ORCH_PLAIN"), TmuxText::plain(&status.plain, 24)),
+        (EnvName("ORCH_CRITICAL"), number(status.critical)),
+        (EnvName("ORCH_NEED"), number(status.need)),
+        (EnvName("ORCH_LIMIT"), number(status.limit)),
+        (EnvName("ORCH_DOWN"), number(status.down)),
+        (EnvName("ORCH_WORK"), number(status.work)),
+        (EnvName("ORCH_IDLE"), number(status.idle)),
+    ]
+}

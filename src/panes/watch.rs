@@ -1,0 +1,407 @@
+//! Keeps the roster: subscribes, lists when something may have changed, publishes snapshots and changes.
+//! A run loop; what changes mean is for the monitors.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::listing::{self, CLIENTS, PANES};
+use super::roster::{Change, Ended, Killer, Roster};
+use crate::tmux::client::{Attachment, SendError, Signal, Tmux};
+use crate::tmux::{Command, escape};
+
+/// What the roster tells its reader, in order.
+#[derive(Debug)]
+pub enum Update {
+    /// Attached; the roster that goes with it is complete. `new_server` is false after a mere reconnection.
+    Attached {
+        /// To what.
+        attachment: Attachment,
+        /// Ids mean something else now than before.
+        new_server: bool,
+    },
+    /// The server is gone or out of reach.
+    Lost(String),
+    /// Panes changed.
+    Changes(Vec<Change>),
+}
+
+struct Watch {
+    tmux: Tmux,
+    roster: watch::Sender<Arc<Roster>>,
+    updates: mpsc::Sender<Update>,
+    attachment: Option<Attachment>,
+    /// Latest value of each subscription; together they are one snapshot.
+    values: BTreeMap<Bytes, Bytes>,
+    subscribed: usize,
+}
+
+/// Runs until the connection's supervisor ends. `updates` is awaited: a slow monitor delays the roster,
+/// never the connection.
+pub async fn run(
+    tmux: Tmux,
+    mut signals: mpsc::UnboundedReceiver<Signal>,
+    roster: watch::Sender<Arc<Roster>>,
+    updates: mpsc::Sender<Update>,
+) {
+    let mut watch = Watch {
+        tmux,
+        roster,
+        updates,
+        attachment: None,
+        values: BTreeMap::new(),
+        subscribed: 0,
+    };
+    // Signals that were already waiting when the last listing was answered: a value among them may be older
+    // than that listing, so it is taken as a hint only.
+    let mut suspect = 0usize;
+    while let Some(first) = signals.recv().await {
+        // A burst of hints is one listing.
+        let (mut panes, mut clients, mut values) = (false, false, false);
+        let mut next = Some(first);
+        while let Some(signal) = next {
+            let maybe_old = suspect > 0;
+            suspect = suspect.saturating_sub(1);
+            match signal {
+                Signal::Structure => panes = true,
+                Signal::Clients => clients = true,
+                Signal::Value { name, value } => {
+                    watch.values.insert(name, value);
+                    values = true;
+                    panes |= maybe_old;
+                }
+                Signal::Output { .. } => {}
+                Signal::Attached(attachment) => {
+                    watch.attached(attachment).await;
+                    (panes, clients, values) = (false, false, false);
+                }
+                Signal::Lost { reason } => {
+                    watch.lost(reason).await;
+                    (panes, clients, values) = (false, false, false);
+                }
+            }
+            next = signals.try_recv().ok();
+        }
+        if watch.attachment.is_none() {
+            continue;
+        }
+        if panes || clients {
+            watch.list(clients).await;
+            suspect = signals.len();
+        } else if values {
+            watch.take_values().await;
+        }
+    }
+}
+
+impl Watch {
+    async fn attached(&mut self, attachment: Attachment) {
+        let before = self.roster.borrow().server;
+        let new_server = before != Some(attachment.server);
+        self.attachment = Some(attachment.clone());
+        self.values.clear();
+        self.subscribed = 0;
+        if new_server {
+            self.roster.send_replace(Arc::new(Roster {
+                server: Some(attachment.server),
+                ..Roster::default()
+            }));
+            match self.listed(true).await {
+                Ok(roster) => self.roster.send_replace(Arc::new(roster)),
+                Err(error) => {
+                    return tracing::warn!(target: "orch::roster", "first listing failed: {error}");
+                }
+            };
+            self.tell(Update::Attached {
+                attachment,
+                new_server,
+            })
+            .await;
+            self.subscribe().await;
+        } else {
+            self.tell(Update::Attached {
+                attachment,
+                new_server,
+            })
+            .await;
+            self.list(true).await;
+        }
+    }
+
+    async fn lost(&mut self, reason: String) {
+        self.attachment = None;
+        self.roster.send_replace(Arc::new(Roster::default()));
+        self.tell(Update::Lost(reason)).await;
+    }
+
+    async fn list(&mut self, clients: bool) {
+        match self.listed(clients).await {
+            Ok(roster) => self.replace(roster, 1).await,
+            Err(SendError::Closed | SendError::NotAttached) => {}
+            Err(error) => tracing::warn!(target: "orch::roster", "listing failed: {error}"),
+        }
+    }
+
+    async fn listed(&self, clients: bool) -> Result<Roster, SendError> {
+        let mut roster = Roster::clone(&self.roster.borrow());
+        let rows = self.lines(Command::ListPanes { format: PANES }).await?;
+        let (panes, bad) = listing::parse_panes(rows.iter().map(|row| &row[..]));
+        if bad > 0 {
+            tracing::warn!(target: "orch::roster", "{bad} of {} rows of list-panes could not be read", rows.len());
+        }
+        roster.panes = panes.into_iter().map(|pane| (pane.id, pane)).collect();
+        if clients {
+            let rows = self.lines(Command::ListClients { format: CLIENTS }).await?;
+            let clients = listing::parse_clients(rows.iter().map(|row| &row[..]));
+            roster.clients = clients
+                .into_iter()
+                .map(|client| (client.name.clone(), client))
+                .collect();
+        }
+        Ok(roster)
+    }
+
+    /// A reply's lines, with the escapes of 3.4 to 3.5a undone.
+    async fn lines(&self, command: Command) -> Result<Vec<Vec<u8>>, SendError> {
+        let escaped = self
+            .attachment
+            .as_ref()
+            .is_some_and(|a| a.version.escapes_replies());
+        let lines = self.tmux.ask(command).await?;
+        let plain = |line: &Bytes| {
+            if escaped {
+                escape::unvis(line).into_owned()
+            } else {
+                line.to_vec()
+            }
+        };
+        Ok(lines.iter().map(plain).collect())
+    }
+
+    async fn subscribe(&mut self) {
+        let wanted = listing::subscriptions(self.roster.borrow().panes.len());
+        if wanted.len() == self.subscribed {
+            return;
+        }
+        let old = (self.subscribed > 0)
+            .then(|| listing::names(self.subscribed))
+            .unwrap_or_default();
+        let mut commands: Vec<Command> = old
+            .into_iter()
+            .map(|name| Command::Unsubscribe { name })
+            .collect();
+        self.subscribed = wanted.len();
+        self.values.clear();
+        commands.extend(
+            wanted
+                .into_iter()
+                .map(|(name, format)| Command::Subscribe { name, format }),
+        );
+        for result in self.tmux.ask_all(commands).await {
+            if let Err(error) = result {
+                tracing::warn!(target: "orch::roster", "subscribing failed: {error}");
+                self.subscribed = 0;
+            }
+        }
+    }
+
+    /// A new snapshot by subscription, once every part of it is there.
+    async fn take_values(&mut self) {
+        let names = listing::names(self.subscribed);
+        if self.subscribed == 0
+            || !names
+                .iter()
+                .all(|name| self.values.contains_key(name.as_bytes()))
+        {
+            return;
+        }
+        let rows = names
+            .iter()
+            .filter_map(|name| self.values.get(name.as_bytes()))
+            .flat_map(listing::value_rows);
+        let (panes, bad) = listing::parse_panes(rows);
+        if bad > 0 {
+            // Cut off (3.7 ends long expansions) or something new: a listing has no such limit.
+            tracing::warn!(target: "orch::roster", "{bad} rows of a subscription could not be read");
+            return self.list(false).await;
+        }
+        let mut roster = Roster::clone(&self.roster.borrow());
+        roster.panes = panes.into_iter().map(|pane| (pane.id, pane)).collect();
+        self.replace(roster, 0).await;
+    }
+
+    /// `listings`: how many listings of ours were made to learn of it.
+    async fn replace(&mut self, mut roster: Roster, listings: u32) {
+        let before = self.roster.borrow().clone();
+        if attached_counts(&before) != attached_counts(&roster)
+            && let Ok(rows) = self.lines(Command::ListClients { format: CLIENTS }).await
+        {
+            let clients = listing::parse_clients(rows.iter().map(|row| &row[..]));
+            roster.clients = clients
+                .into_iter()
+                .map(|client| (client.name.clone(), client))
+                .collect();
+        }
+        if *before == roster {
+            return;
+        }
+        let mut changes = roster.changes_since(&before);
+        self.ask_who_killed(&mut changes, &before, listings).await;
+        self.roster.send_replace(Arc::new(roster));
+        if !changes.is_empty() {
+            self.tell(Update::Changes(changes)).await;
+        }
+        self.subscribe().await;
+    }
+
+    /// tmux logs every command with the client that gave it: the entries since our last listing tell a
+    /// pane that was killed from one whose program ended.
+    async fn ask_who_killed(&self, changes: &mut [Change], before: &Roster, listings: u32) {
+        if !changes
+            .iter()
+            .any(|change| matches!(change, Change::Gone(..)))
+        {
+            return;
+        }
+        let Some(own) = self.attachment.as_ref().map(|a| a.client.0.clone()) else {
+            return;
+        };
+        let Ok(log) = self.lines(Command::ShowMessages).await else {
+            return;
+        };
+        let log: Vec<_> = log
+            .iter()
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        let Some(killer) = killer_in(log.iter().map(|l| &**l), &own, before, listings) else {
+            return;
+        };
+        for change in changes {
+            if let Change::Gone(_, ended) = change {
+                *ended = Ended::Killed(killer.clone());
+            }
+        }
+    }
+
+    async fn tell(&self, update: Update) {
+        let _ = self.updates.send(update).await;
+    }
+}
+
+fn attached_counts(roster: &Roster) -> BTreeMap<crate::tmux::SessionId, u32> {
+    roster
+        .panes
+        .values()
+        .map(|pane| (pane.session, pane.attached))
+        .collect()
+}
+
+/// Looks through `show-messages`, newest first, for a command that closes panes. Our own commands mark how
+/// far back it can have been: not before the listing ahead of the `listings` latest, nor before we looked
+/// into the log the last time.
+fn killer_in<'a>(
+    log: impl Iterator<Item = &'a str>,
+    own: &str,
+    roster: &Roster,
+    listings: u32,
+) -> Option<Killer> {
+    let (mut listed, mut looked) = (0, 0);
+    for line in log {
+        // `18:02: CLIENT command: kill-pane …`, or `18:02: CLIENT key x: …`.
+        let Some((_, entry)) = line.split_once(": ") else {
+            continue;
+        };
+        let Some((client, rest)) = entry.split_once(' ') else {
+            continue;
+        };
+        let Some((how, command)) = rest.split_once(": ") else {
+            continue;
+        };
+        if client == own {
+            listed += u32::from(command.starts_with("list-panes"));
+            looked += u32::from(command.starts_with("show-messages"));
+            if listed > listings || looked > 1 {
+                return None;
+            }
+            continue;
+        }
+        let kills = [
+            "kill-pane",
+            "kill-window",
+            "kill-session",
+            "killp",
+            "killw",
+            "respawn-",
+            "unlink-window -k",
+        ];
+        if !kills.iter().any(|kill| command.starts_with(kill)) {
+            continue;
+        }
+        let person = how.starts_with("key") || roster.humans().any(|human| human.name.0 == client);
+        let command = command.chars().take(80).collect();
+        return Some(if person {
+            Killer::Person(command)
+        } else {
+            Killer::Command(command)
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::roster::Client;
+    use super::*;
+    use crate::tmux::id::ClientName;
+
+    #[test]
+    fn tmuxs_log_tells_who_killed() {
+        let human = Client {
+            name: ClientName("/dev/pts/1".into()),
+            human: true,
+            pid: 1,
+            width: 80,
+            height: 24,
+            session: None,
+        };
+        let roster = Roster {
+            clients: [(human.name.clone(), human)].into(),
+            ..Roster::default()
+        };
+        let own = "10:00: client-9 command: list-panes -a";
+        let look = "10:00: client-9 command: show-messages";
+        let person = Some(Killer::Person("kill-pane".into()));
+        let script = Some(Killer::Command("kill-pane -t beta.1".into()));
+        for (log, expected) in [
+            (
+                vec![look, own, "10:00: client-7 command: kill-pane -t beta.1"],
+                script,
+            ),
+            (
+                vec!["10:00: /dev/pts/1 command: kill-pane", own],
+                person.clone(),
+            ),
+            (vec!["10:00: /dev/pts/9 key x: kill-pane"], person),
+            (
+                vec![own, own, "10:00: client-7 command: kill-pane -t beta.1"],
+                None,
+            ),
+            (
+                vec![look, look, "10:00: client-7 command: kill-pane -t beta.1"],
+                None,
+            ),
+            (
+                vec!["10:00: client-7 command: split-window", "garbage", ""],
+                None,
+            ),
+        ] {
+            assert_eq!(
+                killer_in(log.iter().copied(), "client-9", &roster, 1),
+                expected,
+                "{log:?}"
+            );
+        }
+    }
+}

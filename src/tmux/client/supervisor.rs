@@ -1,0 +1,277 @@
+//! Keeps the connection alive: waits for a server, attaches, checks its version, chooses the host session,
+//! starts again after an end. Decides what counts as lost.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{self, Ended, Link};
+use super::{
+    Attachment, Config, LinkStatus, Request, SendError, Signal, Tmux, ask_over, host, process,
+};
+use crate::tmux::id::{ClientName, ServerKey, SessionId};
+use crate::tmux::version::{OLDEST, Version};
+use crate::tmux::{Command, codec};
+
+/// How often a socket without a server is tried.
+const SERVER_POLL: Duration = Duration::from_millis(300);
+/// How long tmux may take to answer the attach.
+const ATTACH: Duration = Duration::from_secs(10);
+/// Without a connection for this long the server counts as lost, alive or not.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// Backoff between attempts: first, largest; a connection that held this long starts again at the first.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+const HEALTHY: Duration = Duration::from_secs(60);
+
+const IDENTITY: &str = "#{version}\t#{pid}\t#{start_time}\t#{client_name}";
+
+/// Starts the supervisor; it ends, with its tmux client gone, after `shutdown` is cancelled.
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> (
+    Tmux,
+    mpsc::UnboundedReceiver<Signal>,
+    tokio::task::JoinHandle<()>,
+) {
+    let (signals, receiver) = mpsc::unbounded_channel();
+    let (link, link_rx) = watch::channel(None);
+    let (status, status_rx) = watch::channel(LinkStatus {
+        state: "waiting",
+        ..LinkStatus::default()
+    });
+    let supervisor = Supervisor {
+        config,
+        shutdown,
+        signals,
+        link,
+        status,
+        down_since: None,
+    };
+    let task = tokio::spawn(supervisor.run());
+    (
+        Tmux {
+            link: link_rx,
+            status: status_rx,
+        },
+        receiver,
+        task,
+    )
+}
+
+struct Supervisor {
+    config: Config,
+    shutdown: CancellationToken,
+    signals: mpsc::UnboundedSender<Signal>,
+    link: watch::Sender<Option<mpsc::Sender<Request>>>,
+    status: watch::Sender<LinkStatus>,
+    /// Since when there is no connection; `None` while attached, before the first one, or once told.
+    down_since: Option<Instant>,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut backoff = BACKOFF.0;
+        while !self.shutdown.is_cancelled() {
+            if !process::server_is_alive(&self.config).await {
+                self.set_state("waiting");
+                self.lost("no tmux server is running");
+                backoff = BACKOFF.0;
+                self.pause(SERVER_POLL).await;
+                continue;
+            }
+            let since = Instant::now();
+            match self.attach_once().await {
+                Ok(reason) => {
+                    if self.shutdown.is_cancelled() {
+                        break;
+                    }
+                    tracing::info!(target: "orch::tmux", "connection ended: {reason}");
+                    self.down_since = Some(Instant::now());
+                    if since.elapsed() > HEALTHY {
+                        backoff = BACKOFF.0;
+                    }
+                }
+                Err(reason) => {
+                    tracing::warn!(target: "orch::tmux", "cannot attach: {reason}");
+                    self.status
+                        .send_modify(|s| s.last_error = Some(reason.clone()));
+                    if self
+                        .down_since
+                        .is_some_and(|since| since.elapsed() > LOST_AFTER)
+                    {
+                        self.lost(&reason);
+                    }
+                }
+            }
+            self.set_state("attaching");
+            self.pause(jittered(backoff)).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
+        }
+        self.set_state("stopped");
+    }
+
+    /// One client from start to end. `Ok` when it was attached, with how it ended.
+    async fn attach_once(&mut self) -> Result<String, String> {
+        self.set_state("attaching");
+        let child = process::spawn(&self.config).map_err(|e| {
+            format!(
+                "cannot start {}: {e}; is tmux installed?",
+                self.config.binary.display()
+            )
+        })?;
+        self.status.send_modify(|s| {
+            s.reconnects += u64::from(s.spawned > 0);
+            s.spawned += 1;
+        });
+        let leave = self.shutdown.child_token();
+        let mut link = link::start(child, &self.config, self.signals.clone(), leave.clone())
+            .map_err(|e| format!("cannot talk to the tmux client: {e}"))?;
+        let greeted = tokio::time::timeout(ATTACH, greet(&mut link)).await;
+        let attachment = match greeted.unwrap_or(Err(Greeting::Silent)) {
+            Ok(attachment) => attachment,
+            Err(greeting) => {
+                leave.cancel();
+                let ended = link.task.await.unwrap_or_else(|e| panicked(&e));
+                return Err(match greeting {
+                    Greeting::Ended(_) => refusal(&ended),
+                    other => other.to_string(),
+                });
+            }
+        };
+        self.down_since = None;
+        self.status.send_modify(|s| {
+            s.state = "attached";
+            s.attachment = Some(attachment.clone());
+            s.last_error = None;
+        });
+        self.link.send_replace(Some(link.requests));
+        let _ = self.signals.send(Signal::Attached(attachment));
+        let ended = link.task.await.unwrap_or_else(|e| panicked(&e));
+        self.link.send_replace(None);
+        self.status.send_modify(|s| {
+            s.attachment = None;
+            s.last_error = Some(format!("connection ended: {}", ended.reason));
+        });
+        Ok(ended.reason)
+    }
+
+    fn set_state(&self, state: &'static str) {
+        self.status
+            .send_if_modified(|s| std::mem::replace(&mut s.state, state) != state);
+    }
+
+    fn lost(&mut self, reason: &str) {
+        if self.down_since.take().is_some() {
+            let _ = self.signals.send(Signal::Lost {
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Greeting {
+    #[error("tmux did not answer the attach within 10 s")]
+    Silent,
+    #[error("tmux {0} is too old: orch needs {major}.{minor} or newer", major = OLDEST.0, minor = OLDEST.1)]
+    TooOld(Version),
+    #[error(
+        "every session has destroy-unattached set, so none can host orch; create one without it"
+    )]
+    NoHost,
+    #[error("tmux says of itself what orch cannot read: {0:?}")]
+    Unreadable(String),
+    #[error("{0}")]
+    Ended(SendError),
+}
+
+async fn greet(link: &mut Link) -> Result<Attachment, Greeting> {
+    let present = (&mut link.attached)
+        .await
+        .map_err(|_| Greeting::Ended(SendError::Closed))?;
+    let ask = |command| ask_over(&link.requests, command);
+    let identity = ask(Command::Ask { format: IDENTITY })
+        .await
+        .map_err(Greeting::Ended)?;
+    let text = identity
+        .first()
+        .map(|l| String::from_utf8_lossy(l).into_owned())
+        .unwrap_or_default();
+    let fields: Vec<&str> = text.split('\t').collect();
+    let [version, pid, start, client] = fields[..] else {
+        return Err(Greeting::Unreadable(text));
+    };
+    let version = Version::parse(version);
+    if !version.is_supported() {
+        return Err(Greeting::TooOld(version));
+    }
+    let (Ok(pid), Ok(start)) = (pid.parse(), start.parse()) else {
+        return Err(Greeting::Unreadable(text));
+    };
+    let client = ClientName(client.to_owned());
+    let sessions = ask(Command::ListSessions {
+        format: host::FORMAT,
+    })
+    .await
+    .map_err(Greeting::Ended)?;
+    let session: SessionId = host::choose(&sessions, present).ok_or(Greeting::NoHost)?;
+    if session != present {
+        ask(Command::Host {
+            client: client.clone(),
+            session,
+        })
+        .await
+        .map_err(Greeting::Ended)?;
+    }
+    Ok(Attachment {
+        server: ServerKey { pid, start },
+        version,
+        client,
+        session,
+        client_pid: link.pid,
+    })
+}
+
+fn refusal(ended: &Ended) -> String {
+    let reason = &ended.reason;
+    if ended.refused {
+        format!("tmux refused to attach: {reason}")
+    } else if reason.contains("usage:")
+        || reason.contains("unknown option")
+        || reason.contains("invalid option")
+    {
+        format!(
+            "this tmux is too old, orch needs {}.{} or newer; it said: {reason}",
+            OLDEST.0, OLDEST.1
+        )
+    } else {
+        format!("the tmux client ended at once: {reason}")
+    }
+}
+
+fn panicked(error: &tokio::task::JoinError) -> Ended {
+    Ended {
+        reason: format!("the connection failed inside orch: {error}"),
+        refused: false,
+    }
+}
+
+/// Between half and the whole of `duration`, so that several orchs do not come back in step.
+fn jittered(duration: Duration) -> Duration {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|d| d.subsec_nanos())
+        .unwrap_or_default();
+    duration.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
+}
+
+const _: () = assert!(codec::MAX_LINE <= codec::MAX_BLOCK);
