@@ -1,11 +1,12 @@
 //! Publishes events: on disk first, then to everybody who subscribed. Reliable subscriptions are bounded and make
 //! publishers wait; taps are lossy and say what they lost. Knows nothing of what anybody does with an event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::event::{Draft, Event};
+use crate::event::{Draft, Event, Severity, kind};
 use crate::journal::{AppendError, Journal};
 
 /// Events that a subscriber may be behind before publishing slows down.
@@ -13,10 +14,14 @@ const BEHIND: usize = 4096;
 /// Events that a tap may be behind before it loses some; it is then told how many.
 const TAP: usize = 1024;
 
+/// Severities that the configuration gives to types.
+pub type Severities = Arc<BTreeMap<String, Severity>>;
+
 /// Handle for publishing and for taps.
 #[derive(Debug, Clone)]
 pub struct Bus {
     journal: Journal,
+    severities: watch::Receiver<Severities>,
     tap: broadcast::Sender<Arc<Event>>,
 }
 
@@ -34,11 +39,12 @@ impl Bus {
     /// # Errors
     /// [`AppendError`]: the event is then not accepted.
     pub async fn publish(&self, draft: Draft) -> Result<u64, AppendError> {
-        self.journal.append(draft).await
+        self.journal.append(self.graded(draft)).await
     }
 
     /// Publishes from a place that must not wait for the disk; a failure is recorded in the diagnostics.
     pub fn publish_later(&self, draft: Draft) {
+        let draft = self.graded(draft);
         let journal = self.journal.clone();
         tokio::spawn(async move {
             let what = draft.kind.clone();
@@ -46,6 +52,23 @@ impl Bus {
                 tracing::error!(target: "orch::bus", "{what} was not accepted: {error}");
             }
         });
+    }
+
+    /// The severity of a type, by the configuration or by itself.
+    pub fn severity_of(&self, name: &str) -> Severity {
+        self.severities
+            .borrow()
+            .get(name)
+            .copied()
+            .unwrap_or_else(|| kind::severity_of(name))
+    }
+
+    /// A draft that has its type's own severity gets the configured one.
+    fn graded(&self, mut draft: Draft) -> Draft {
+        if draft.severity == kind::severity_of(&draft.kind) {
+            draft.severity = self.severity_of(&draft.kind);
+        }
+        draft
     }
 
     /// A lossy look at events from now on.
@@ -61,11 +84,16 @@ impl Bus {
 
 impl Dispatcher {
     /// A bus over a journal; `committed` is where the journal tells of accepted events.
-    pub fn new(journal: Journal, committed: mpsc::Receiver<Arc<Event>>) -> (Bus, Self) {
+    pub fn new(
+        journal: Journal,
+        committed: mpsc::Receiver<Arc<Event>>,
+        severities: watch::Receiver<Severities>,
+    ) -> (Bus, Self) {
         let (tap, _) = broadcast::channel(TAP);
         (
             Bus {
                 journal,
+                severities,
                 tap: tap.clone(),
             },
             Self {

@@ -1,10 +1,19 @@
-//! orch.
+//! x
 pub mod agents;
+pub mod api;
+pub mod app;
 pub mod bus;
+pub mod cli;
+pub mod cmd;
+pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod journal;
 pub mod monitor;
 pub mod panes;
+pub mod paths;
+pub mod spool;
+pub mod state;
 pub mod tmux;
+pub mod tui;
 pub mod when;

@@ -137,7 +137,7 @@ pub(super) fn message(waiting: &[Waiting]) -> TmuxText {
         ""
     };
     let again = if first.repeat { "still: " } else { "" };
-    let place = if first.place.is_empty() {
+    let place = if first.place.is_empty() || first.message.starts_with(&first.place) {
         String::new()
     } else {
         format!(" {}", first.place)
@@ -185,6 +185,7 @@ mod tests {
             kind: "violation".into(),
             place: "alpha:1".into(),
             message: message.into(),
+            since: Tick(0),
             repeat: false,
         }
     }

@@ -15,8 +15,14 @@ use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
 use crate::tmux::TmuxText;
 use crate::tmux::id::ClientName;
 
-/// A client is shown at most one message in this long, in milliseconds (tmux freezes its screen meanwhile).
-pub const MESSAGE_GAP: i64 = 10_000;
+/// A client is shown at most one message in this long, in milliseconds (tmux freezes its screen meanwhile): 10 s as
+/// the client sees them, so a little more here.
+pub const MESSAGE_GAP: i64 = 10_300;
+/// How long a message stays, in milliseconds.
+pub const MESSAGE_SHOWN: i64 = 1_500;
+/// A message covers the status line, so what is new has this long alone in the segment; what else comes meanwhile
+/// goes into the same line. Milliseconds since the latest, and at most since the oldest.
+const GROUP_WAIT: (i64, i64) = (300, 2_000);
 /// What is held back is told at most this often, in milliseconds.
 const DIGEST_EVERY: i64 = 60_000;
 /// An ordinary event that was told is not told again for this long.
@@ -33,6 +39,8 @@ pub enum Action {
     Receipt(Receipt),
     /// Publish an event of delivery's own.
     Publish(Draft),
+    /// Take our message off these clients' screens: the segment under it has something more urgent to say.
+    Uncover(Vec<ClientName>),
     /// Show one line to these clients; [`Desk::shown`] must follow.
     Show {
         /// To whom.
@@ -159,6 +167,7 @@ impl Desk {
         self.board.end(event);
         let fingerprint = Fingerprint::of(event);
         let critical = event.severity == Severity::Critical;
+        let mut actions = Vec::new();
         if critical
             && event.cause.is_none()
             && !self.is_inhibited(event)
@@ -166,8 +175,11 @@ impl Desk {
         {
             // It had ended meanwhile, so it is news again.
             self.told.remove(&fingerprint);
+            let covered = self.covered(now);
+            if !covered.is_empty() {
+                actions.push(Action::Uncover(covered));
+            }
         }
-        let mut actions = Vec::new();
         if critical && self.waiting.len() >= self.config.queue_size {
             actions.extend(self.make_room(now));
         }
@@ -194,6 +206,7 @@ impl Desk {
             kind: event.kind.clone(),
             place,
             message: event.message.clone(),
+            since: now,
             repeat: false,
         };
         self.waiting.push_back(waiting);
@@ -261,6 +274,7 @@ impl Desk {
                 kind: open.kind.clone(),
                 place: open.place.clone(),
                 message: "it still holds".to_owned(),
+                since: now,
                 repeat: true,
             })
             .collect();
@@ -415,6 +429,10 @@ impl Desk {
         if !self.config.messages {
             return self.flush_to_segment();
         }
+        let ages = || self.waiting.iter().map(|w| now.since(w.since));
+        if ages().min() < Some(GROUP_WAIT.0) && ages().max() < Some(GROUP_WAIT.1) {
+            return Vec::new();
+        }
         let gap = |client: &&ClientName| {
             self.shown
                 .get(*client)
@@ -441,6 +459,18 @@ impl Desk {
         let text = compose::message(&waiting);
         self.in_flight = waiting;
         vec![Action::Show { clients, text }]
+    }
+
+    /// Clients on whose status line a message of ours stands.
+    fn covered(&self, now: Tick) -> Vec<ClientName> {
+        let covered = self
+            .shown
+            .iter()
+            .filter(|(_, at)| now.since(**at) < MESSAGE_SHOWN);
+        covered
+            .map(|(client, _)| client.clone())
+            .filter(|c| self.clients.contains(c))
+            .collect()
     }
 
     fn hold(&mut self, verdict: Verdict, n: u64, now: Tick) {

@@ -26,6 +26,7 @@ struct World {
     outcomes: BTreeMap<u64, Vec<Verdict>>,
     messages: Vec<(i64, ClientName, String)>,
     digests: Vec<(i64, String)>,
+    uncovered: Vec<i64>,
 }
 
 impl World {
@@ -39,6 +40,7 @@ impl World {
             outcomes: BTreeMap::new(),
             messages: Vec::new(),
             digests: Vec::new(),
+            uncovered: Vec::new(),
         }
     }
 
@@ -63,6 +65,7 @@ impl World {
                     .or_default()
                     .push(outcome.result),
                 Action::Receipt(_) => {}
+                Action::Uncover(clients) => self.uncovered.extend(clients.iter().map(|_| self.now)),
                 Action::Publish(draft) => {
                     self.digests.push((self.now, draft.message.clone()));
                     self.seq += 1;
@@ -256,18 +259,15 @@ fn a_message_that_nobody_got_waits_on() {
     let mut desk = Desk::new(Config::default());
     desk.set_clients(vec![client(1)], Tick(0));
     let event = event(1, "system_failure", Severity::Critical, "x");
-    assert!(matches!(
-        desk.accept(&event, String::new(), Tick(0))[..],
-        [Action::Show { .. }]
-    ));
+    let alone = desk.accept(&event, String::new(), Tick(0));
+    assert!(alone.is_empty(), "the segment has it alone first");
+    assert!(matches!(desk.tick(Tick(500))[..], [Action::Show { .. }]));
     let actions = desk.shown(&[(client(1), Some("gone".into()))], Tick(0));
     assert!(matches!(&actions[..], [Action::Receipt(r)] if r.result == "failed"));
     assert_eq!(desk.waiting(), 1);
-    desk.set_clients(vec![], Tick(1));
-    assert!(matches!(
-        desk.set_clients(vec![client(2)], Tick(2))[..],
-        [Action::Show { .. }]
-    ));
+    desk.set_clients(vec![], Tick(501));
+    let next = desk.set_clients(vec![client(2)], Tick(502));
+    assert!(matches!(next[..], [Action::Show { .. }]));
 }
 
 #[test]
@@ -311,13 +311,29 @@ fn repeats_come_by_timer_and_add_no_outcome() {
     world.emit("system_failure", Severity::Critical, "disk");
     world.pass(5 * 60_000 - 1_000);
     assert_eq!(world.messages.len(), 1);
-    world.pass(2_000);
+    world.pass(3_000);
     assert_eq!(world.messages.len(), 2);
     assert!(
         world.messages[1].2.contains("still: system_failure"),
         "{:?}",
         world.messages[1]
     );
+    world.assert_promises();
+}
+
+#[test]
+fn a_message_does_not_hide_what_is_more_urgent() {
+    let mut world = World::new(Config::default(), 1);
+    world.emit("system_failure", Severity::Critical, "first");
+    world.pass(1_000);
+    assert_eq!((world.messages.len(), world.uncovered.len()), (1, 0));
+    world.emit("system_failure", Severity::Critical, "first");
+    assert_eq!(world.uncovered.len(), 0, "it is in the segment already");
+    world.emit("system_failure", Severity::Critical, "second");
+    assert_eq!(world.uncovered.len(), 1);
+    world.pass(1_500);
+    world.emit("system_failure", Severity::Critical, "third");
+    assert_eq!(world.uncovered.len(), 1, "the message is gone by itself");
     world.assert_promises();
 }
 

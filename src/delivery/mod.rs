@@ -15,7 +15,7 @@ mod desk_tests;
 use std::collections::BTreeMap;
 
 pub use compose::Status;
-pub use desk::{Action, Desk, MESSAGE_GAP, Memory};
+pub use desk::{Action, Desk, MESSAGE_GAP, MESSAGE_SHOWN, Memory};
 pub use fingerprint::Fingerprint;
 pub use lane::{Lane, Tick};
 pub use run::{Control, Delivery, Parts, Snapshot, start};
@@ -66,6 +66,8 @@ pub(crate) struct Waiting {
     pub(crate) kind: String,
     pub(crate) place: String,
     pub(crate) message: String,
+    /// When it began to wait.
+    pub(crate) since: Tick,
     /// A reminder of a condition that still holds; its event has its outcome already.
     pub(crate) repeat: bool,
 }

@@ -19,7 +19,7 @@ use crate::tmux::client::Tmux;
 use crate::tmux::id::ClientName;
 
 /// How often time is looked at.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(100);
 /// Events that are decided on before anything else gets its turn.
 const BATCH: usize = 256;
 /// The memory is saved at most this often, besides before each message.
@@ -294,6 +294,10 @@ impl Running {
                 }
                 Action::Receipt(receipt) => self.bus.journal().receipt(receipt),
                 Action::Publish(draft) => self.bus.publish_later(draft),
+                Action::Uncover(clients) => {
+                    let tmux = self.tmux.clone();
+                    tokio::spawn(async move { message::uncover(&tmux, clients).await });
+                }
                 Action::Show { clients, text } => {
                     // On disk first: a restart right after must know that this client was shown something.
                     self.save(true).await;

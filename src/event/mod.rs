@@ -1,12 +1,14 @@
 //! The vocabulary in the middle: events, severities, receipts and outcomes, as they stand in the journal.
 //! Knows how they are written and read, not who makes or wants them.
 
+mod emission;
 pub mod kind;
 mod line;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+pub use emission::Emission;
 pub use line::{BadLine, Line, Received};
 
 use crate::tmux::id::{PaneId, WindowId};

@@ -99,6 +99,8 @@ pub enum Signal {
 pub struct LinkStatus {
     /// `waiting`, `attaching`, `attached` or `blocked`.
     pub state: &'static str,
+    /// Since when it has been in that state.
+    pub since: Option<chrono::DateTime<chrono::Local>>,
     /// Present while attached.
     pub attachment: Option<Attachment>,
     /// Times that a client was started beyond the first.

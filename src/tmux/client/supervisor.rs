@@ -143,6 +143,7 @@ impl Supervisor {
         self.down_since = None;
         self.status.send_modify(|s| {
             s.state = "attached";
+            s.since = Some(chrono::Local::now());
             s.attachment = Some(attachment.clone());
             s.last_error = None;
         });

@@ -1,0 +1,83 @@
+//! The main loop of a run: answers what the socket asks, obeys signals, notices a part that ended.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::signals::{Asked, Signals};
+use super::{Parts, RunError, Setup, Tasks, report};
+use crate::api::Ask;
+use crate::config;
+use crate::delivery::Control;
+use crate::event::Draft;
+
+pub(super) async fn serve(
+    setup: &Setup,
+    mut parts: Parts,
+    started: Instant,
+    mut signals: Signals,
+    tasks: &mut Tasks,
+) -> Result<(), RunError> {
+    let result = loop {
+        tokio::select! {
+            Some(ask) = parts.asks.recv() => match ask {
+                Ask::Status(reply) => {
+                    let _ = reply.send(report::status(setup, &parts, started));
+                }
+                Ask::ClearQueues(reply) => {
+                    let _ = parts.delivery.control.send(Control::Clear(reply)).await;
+                }
+                Ask::Ack(seq, reply) => {
+                    let _ = parts.delivery.control.send(Control::Acknowledge(seq, reply)).await;
+                }
+                Ask::Reload => reload(setup, &parts).await,
+                Ask::Stop => break Ok(()),
+            },
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(setup, &parts).await,
+                Asked::Stop => break Ok(()),
+            },
+            part = ended(tasks) => break Err(RunError::Part(part)),
+        }
+    };
+    signals.end_at_the_next();
+    result
+}
+
+/// Resolves when a part ends that must not.
+async fn ended(tasks: &mut Tasks) -> &'static str {
+    tokio::select! {
+        _ = &mut tasks.journal => "journal",
+        _ = &mut tasks.dispatcher => "dispatcher",
+        _ = &mut tasks.delivery => "delivery",
+        _ = &mut tasks.tmux => "tmux",
+        _ = &mut tasks.roster => "roster",
+        _ = &mut tasks.monitors => "monitors",
+        _ = &mut tasks.state => "state",
+        _ = &mut tasks.api => "api",
+    }
+}
+
+/// A bad file leaves the old configuration in force and says so.
+async fn reload(setup: &Setup, parts: &Parts) {
+    let Some(path) = &setup.config_path else {
+        let text = "asked to reload, but no configuration file is in use: the defaults hold";
+        parts
+            .bus
+            .publish_later(Draft::new("config_reloaded", "config", text));
+        return;
+    };
+    let draft = match config::load(path) {
+        Ok(loaded) => {
+            parts.configure(&loaded.config).await;
+            let text = format!("{} is in force", path.display());
+            Draft::new("config_reloaded", "config", text).with_data(json!({"ok": true}))
+        }
+        Err(error) => {
+            tracing::error!(target: "orch::config", "{error}");
+            let text = format!("the old configuration stays in force: {error}");
+            Draft::new("config_reloaded", "config", text).with_data(json!({"ok": false}))
+        }
+    };
+    parts.bus.publish_later(draft);
+}

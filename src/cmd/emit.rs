@@ -1,0 +1,229 @@
+//! `orch emit`: publishes an event, or one per line of standard input. Spools when nothing runs.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+
+use serde_json::json;
+
+use super::whereabouts::Whereabouts;
+use super::{Done, FAILED, Failure};
+use crate::api::protocol::{MAX_LINE, Request, Response};
+use crate::cli::{Emit, Global};
+use crate::event::Emission;
+use crate::spool;
+use crate::tmux::id::PaneId;
+
+pub(super) fn emit(global: &Global, args: Emit) -> Done {
+    let whereabouts = Whereabouts::find(global)?;
+    let pane = args.pane.or_else(|| own_pane(&whereabouts));
+    if args.kind == "-" {
+        if args.message.is_some()
+            || args.severity.is_some()
+            || args.source.is_some()
+            || args.data.is_some()
+        {
+            return Err(Failure::usage(
+                "`orch emit -` takes everything from its lines: no message, severity, source or data beside it",
+            ));
+        }
+        return emit_lines(global, &whereabouts, pane);
+    }
+    let Some(message) = args.message else {
+        return Err(Failure::usage(
+            "what is the message? `orch emit TYPE MESSAGE`, or `orch emit -` for JSON lines",
+        ));
+    };
+    let data = args.data.as_deref().map(serde_json::from_str).transpose();
+    let data = data.map_err(|e| Failure::usage(format!("--data is no JSON: {e}")))?;
+    let emission = Emission {
+        kind: args.kind,
+        message,
+        severity: args.severity,
+        source: args.source,
+        pane,
+        data,
+        emitted_at: None,
+    };
+    emission.check().map_err(Failure::usage)?;
+    match connect(&whereabouts)? {
+        None => {
+            keep(global, &whereabouts, emission)?;
+            eprintln!("orch: no orchestrator runs; kept for the next start");
+            Ok(0)
+        }
+        Some(mut stream) => {
+            send(&mut stream, &emission).map_err(Failure::new)?;
+            match receive(&mut BufReader::new(stream)) {
+                Ok(seq) if global.json => println!("{}", json!({"seq": seq})),
+                Ok(seq) => println!("{seq}"),
+                Err(error) => return Err(Failure::new(error)),
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// `$TMUX_PANE`, when `$TMUX` is the server that is meant.
+fn own_pane(whereabouts: &Whereabouts) -> Option<PaneId> {
+    whereabouts
+        .env
+        .tmux
+        .as_ref()
+        .filter(|tmux| whereabouts.server.is_meant_by(tmux))?;
+    std::env::var("TMUX_PANE").ok()?.parse().ok()
+}
+
+/// What is known of a line, in the order of the lines.
+enum Told {
+    /// The orchestrator will answer.
+    Sent(u64),
+    /// It is known already.
+    Done(serde_json::Value, bool),
+}
+
+/// Writes ahead while another thread reads the answers, so that many share one sync of the disk.
+fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) -> Done {
+    let mut stream = connect(whereabouts)?;
+    let answers = stream
+        .as_ref()
+        .map(UnixStream::try_clone)
+        .transpose()
+        .map_err(Failure::new)?;
+    let (told, queue) = mpsc::channel();
+    let printing = std::thread::spawn(move || print_answers(&queue, answers));
+    let mut input = BufReader::new(std::io::stdin().lock());
+    let mut line = Vec::new();
+    let mut number = 0;
+    let mut spooling = stream.is_none();
+    loop {
+        line.clear();
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => number += 1,
+            Err(error) => return Err(Failure::new(format!("cannot read standard input: {error}"))),
+        }
+        let known = match parse(&line, pane) {
+            None => continue,
+            Some(Err(error)) => Told::Done(json!({"line": number, "error": error}), false),
+            Some(Ok(emission)) => {
+                spooling = spooling
+                    || stream
+                        .as_mut()
+                        .is_none_or(|open| send(open, &emission).is_err());
+                match spooling.then(|| keep(global, whereabouts, emission)) {
+                    None => Told::Sent(number),
+                    Some(Ok(())) => Told::Done(json!({"line": number, "spooled": true}), true),
+                    Some(Err(failure)) => {
+                        Told::Done(json!({"line": number, "error": failure.text}), false)
+                    }
+                }
+            }
+        };
+        if told.send(known).is_err() {
+            break;
+        }
+    }
+    drop(told);
+    let all_well = printing
+        .join()
+        .map_err(|_| Failure::new("printing failed"))?;
+    if spooling {
+        eprintln!("orch: no orchestrator runs; lines are kept for the next start");
+    }
+    Ok(if all_well { 0 } else { FAILED })
+}
+
+fn parse(line: &[u8], pane: Option<PaneId>) -> Option<Result<Emission, String>> {
+    if line.len() > MAX_LINE {
+        return Some(Err(format!(
+            "the line has {} bytes, {MAX_LINE} are possible",
+            line.len()
+        )));
+    }
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Some(Err("the line is not UTF-8".to_owned()));
+    };
+    if text.trim().is_empty() {
+        return None;
+    }
+    Some(Emission::parse(text.trim_end()).map(|mut emission| {
+        emission.pane = emission.pane.or(pane);
+        emission
+    }))
+}
+
+fn print_answers(queue: &mpsc::Receiver<Told>, stream: Option<UnixStream>) -> bool {
+    let mut answers = stream.map(BufReader::new);
+    let mut out = std::io::stdout().lock();
+    let mut all_well = true;
+    for told in queue {
+        let answer = match told {
+            Told::Done(answer, well) => {
+                all_well &= well;
+                answer
+            }
+            Told::Sent(number) => {
+                let ended = || Err("the orchestrator ended before it answered".to_owned());
+                match answers.as_mut().map_or_else(ended, receive) {
+                    Ok(seq) => json!({"line": number, "seq": seq}),
+                    Err(error) => {
+                        all_well = false;
+                        json!({"line": number, "error": error})
+                    }
+                }
+            }
+        };
+        if writeln!(out, "{answer}").is_err() {
+            break;
+        }
+    }
+    all_well
+}
+
+fn connect(whereabouts: &Whereabouts) -> Result<Option<UnixStream>, Failure> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let socket = &whereabouts.runtime.socket;
+    match UnixStream::connect(socket) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
+        Err(error) => Err(Failure::new(format!(
+            "cannot reach the orchestrator at {}: {error}",
+            socket.display()
+        ))),
+    }
+}
+
+fn send(stream: &mut UnixStream, emission: &Emission) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(&Request::Emit {
+        event: Box::new(emission.clone()),
+    })?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+fn receive(answers: &mut BufReader<UnixStream>) -> Result<u64, String> {
+    let mut line = String::new();
+    match answers.read_line(&mut line) {
+        Ok(0) => Err("the orchestrator ended before it answered".to_owned()),
+        Err(error) => Err(format!("the orchestrator's socket failed: {error}")),
+        Ok(_) => match serde_json::from_str(&line) {
+            Ok(Response::Seq(seq)) => Ok(seq),
+            Ok(Response::Error(error)) => Err(error),
+            other => Err(format!("unexpected answer: {other:?}")),
+        },
+    }
+}
+
+fn keep(global: &Global, whereabouts: &Whereabouts, mut emission: Emission) -> Result<(), Failure> {
+    emission
+        .emitted_at
+        .get_or_insert_with(|| chrono::Local::now().fixed_offset());
+    let directory = whereabouts.root(global)?.spool();
+    spool::keep(&directory, &[emission]).map_err(|e| {
+        Failure::new(format!(
+            "cannot keep the event in {}: {e}",
+            directory.display()
+        ))
+    })
+}

@@ -1,0 +1,164 @@
+//! `orch start`, `stop` and `restart`: the orchestrator in the background. The lock says whether it runs.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::whereabouts::{Settings, Whereabouts};
+use super::{Done, FAILED, Failure, NOT_RUNNING, asking};
+use crate::api::client::Client;
+use crate::api::protocol::{Request, Response};
+use crate::app::Setup;
+use crate::cli::Global;
+use crate::paths::{self, Holder, Runtime};
+
+/// How long a start may take until it is attached.
+const READY: Duration = Duration::from_secs(10);
+/// How long a stop may take: delivery's deadline, the tmux client's and the journal's, and a little more.
+const STOPPED: Duration = Duration::from_secs(20);
+/// How often a condition that nobody tells of is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(super) fn start(global: &Global) -> Done {
+    let settings = Settings::read(global, true)?;
+    settings.echo();
+    let setup = Whereabouts::find(global)?.setup(global, settings)?;
+    let holder = asking(ensure(&setup))?;
+    println!(
+        "orch runs: pid {}, root {}",
+        holder.pid,
+        holder.root.display()
+    );
+    Ok(0)
+}
+
+/// Starts the orchestrator unless it runs, and waits until it is attached.
+pub(super) async fn ensure(setup: &Setup) -> Result<Holder, Failure> {
+    if let Some(holder) = paths::holder(&setup.runtime.lock) {
+        return Ok(holder);
+    }
+    if std::os::unix::net::UnixStream::connect(&setup.server.socket).is_err() {
+        let socket = setup.server.socket.display();
+        return Err(Failure::new(format!(
+            "no tmux server runs at {socket}; start tmux first, or `orch run` to wait for it"
+        )));
+    }
+    setup.runtime.secure(&setup.env).map_err(Failure::new)?;
+    setup.root.make().map_err(Failure::new)?;
+    let mut child = spawn(setup)?;
+    let deadline = Instant::now() + READY;
+    loop {
+        if let Some(holder) = ready(&setup.runtime).await {
+            return Ok(holder);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            // Another start may have won: then that one is waited for.
+            if paths::holder(&setup.runtime.lock).is_none() {
+                let log = setup.root.diagnostics();
+                let last = super::logs::last_lines(&log, 3).join("\n");
+                return Err(Failure::new(format!(
+                    "it ended at once ({status}); {} says:\n{last}",
+                    log.display()
+                )));
+            }
+        }
+        if Instant::now() > deadline {
+            let log = setup.root.diagnostics();
+            let last = super::logs::last_lines(&log, 3).join("\n");
+            return Err(Failure::new(format!(
+                "not attached after {} s; {} says:\n{last}",
+                READY.as_secs(),
+                log.display()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn spawn(setup: &Setup) -> Result<Child, Failure> {
+    let log = setup.root.diagnostics();
+    let cannot = |what: &str, e: std::io::Error| Failure::new(format!("cannot {what}: {e}"));
+    let out = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(&log);
+    let out = out.map_err(|e| cannot(&format!("write {}", log.display()), e))?;
+    let err = out
+        .try_clone()
+        .map_err(|e| cannot("use the log twice", e))?;
+    let program: PathBuf = std::env::current_exe().map_err(|e| cannot("find myself", e))?;
+    let mut command = Command::new(program);
+    command
+        .arg("-S")
+        .arg(&setup.server.socket)
+        .arg("--root")
+        .arg(&setup.root.0);
+    if let Some(config) = &setup.config_path {
+        command.arg("--config").arg(config);
+    }
+    command
+        .args(["run", "--detached"])
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err);
+    command
+        .spawn()
+        .map_err(|e| cannot("start the orchestrator", e))
+}
+
+/// Who runs, once it is attached.
+async fn ready(runtime: &Runtime) -> Option<Holder> {
+    let holder = paths::holder(&runtime.lock)?;
+    let mut client = Client::connect(&runtime.socket).await.ok()?;
+    match client.ask(&Request::Status).await {
+        Ok(Response::Status(status)) if status["ready"] == true => Some(holder),
+        _ => None,
+    }
+}
+
+pub(super) fn stop(global: &Global) -> Done {
+    let whereabouts = Whereabouts::find(global)?;
+    asking(async {
+        let Some(holder) = paths::holder(&whereabouts.runtime.lock) else {
+            return Err(Failure {
+                code: NOT_RUNNING,
+                text: "no orchestrator is running for this tmux server".into(),
+            });
+        };
+        halt(&whereabouts).await?;
+        println!("orch stopped: pid {}", holder.pid);
+        Ok(0)
+    })
+}
+
+/// Asks it to stop through its socket and waits until its lock is free: no process is ever signalled by number.
+async fn halt(whereabouts: &Whereabouts) -> Result<(), Failure> {
+    let deadline = Instant::now() + STOPPED;
+    let mut asked = false;
+    while paths::holder(&whereabouts.runtime.lock).is_some() {
+        if !asked && let Ok(mut client) = Client::connect(&whereabouts.runtime.socket).await {
+            asked = client.ask(&Request::Stop).await.is_ok();
+        }
+        if Instant::now() > deadline {
+            let why = if asked {
+                "it has not ended"
+            } else {
+                "its socket does not answer"
+            };
+            return Err(Failure {
+                code: FAILED,
+                text: format!("{why} after {} s", STOPPED.as_secs()),
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+pub(super) fn restart(global: &Global) -> Done {
+    let whereabouts = Whereabouts::find(global)?;
+    // A bad configuration must not cost the running orchestrator.
+    Settings::read(global, true)?;
+    asking(halt(&whereabouts))?;
+    start(global)
+}

@@ -1,0 +1,368 @@
+//! What each key means: the sections that are read, in the order of the file. The only place that knows the names.
+
+mod unread;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::read::Section;
+use super::tree::Node;
+use super::{CRITICAL_TYPES, Config};
+use crate::event::{Severity, kind};
+use crate::{delivery, monitor::health};
+
+const LEVELS: &[&str] = &["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
+const SEVERITY: &str = "one of low, medium, high, critical";
+const EVENT_TYPE: &str =
+    "names of event types (a lower-case letter, then up to 63 lower-case letters, digits, _ - .)";
+
+/// Sections of ours that a later version reads.
+const LATER: &[&str] = &[
+    "agents",
+    "compliance",
+    "schedule",
+    "filters",
+    "web",
+    "metrics",
+    "retention",
+];
+
+/// Notifications in some seconds.
+#[derive(Clone, Copy)]
+struct Rate {
+    count: i64,
+    seconds: i64,
+}
+
+/// Reads the whole file.
+pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
+    let defaults = Config::default();
+    let log_level = root.section("general", |general| {
+        general.unread(unread::GENERAL);
+        match general.one_of("log_level", "INFO", LEVELS, str::eq_ignore_ascii_case) {
+            "WARNING" => "WARN",
+            level => level,
+        }
+    });
+    let (monitoring, health) = root.section("monitoring", monitoring);
+    root.section("git", |git| git.unread(unread::GIT));
+    root.section("credit_management", |credit| credit.unread(unread::CREDIT));
+    root.section("process_management", |process| {
+        process.unread(unread::PROCESS)
+    });
+    let (bus, critical_types) = root.section("event_bus", event_bus);
+    root.section("roles", |roles| roles.unread(unread::ROLES));
+    root.section("session_state", |state| state.unread(unread::SESSION_STATE));
+
+    let place = root.section("paths", |paths| {
+        paths.value("root", PLACE, |node| place(node, home))
+    });
+    let binary = root.section("tmux", |tmux| {
+        tmux.value("binary", PROGRAM, |node| program(node, home))
+    });
+    let severities = root.section("events", |events| {
+        events.section("severities", |own| severities(own, critical_types))
+    });
+    let delivery = root.section("delivery", |section| delivery(section, monitoring, bus));
+    for key in LATER {
+        root.later(key);
+    }
+    Config {
+        delivery,
+        health,
+        severities,
+        root: place,
+        tmux_binary: binary.unwrap_or(defaults.tmux_binary),
+        log_level: log_level.to_owned(),
+    }
+}
+
+/// What `monitoring` says about delivery.
+struct Monitoring {
+    threshold: Severity,
+    rate: Rate,
+}
+
+fn monitoring(section: &mut Section<'_>) -> (Monitoring, health::Config) {
+    section.unread(unread::MONITORING);
+    let silent = section.boolean("disable_tmux_messages", true);
+    let count = section.integer(
+        "max_messages_per_minute",
+        10,
+        &(0..=1000),
+        "messages a minute",
+    );
+    let monitoring = Monitoring {
+        threshold: if silent {
+            Severity::Critical
+        } else {
+            Severity::High
+        },
+        rate: Rate { count, seconds: 60 },
+    };
+    let enabled = section.boolean("enabled", true);
+    let health = section.section("health", |health| health::Config {
+        enabled: health.boolean("enabled", true) && enabled,
+        bells: health.boolean("bells", true),
+    });
+    (monitoring, health)
+}
+
+/// What `event_bus` says about delivery.
+struct Bus {
+    rate: Rate,
+    queue_size: i64,
+}
+
+fn event_bus(section: &mut Section<'_>) -> (Bus, Vec<String>) {
+    section.unread(unread::EVENT_BUS);
+    let bus = Bus {
+        rate: Rate {
+            count: section.integer("rate_limit", 10, &(0..=1000), "notifications"),
+            seconds: section.integer("rate_period", 60, &(1..=86_400), "seconds"),
+        },
+        queue_size: section.integer("queue_size", 100, &(1..=10_000), "notifications"),
+    };
+    let critical = section
+        .list("critical_types", EVENT_TYPE, |node| {
+            node.text().and_then(event_type)
+        })
+        .unwrap_or_else(|| {
+            CRITICAL_TYPES
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect()
+        });
+    (bus, critical)
+}
+
+fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> delivery::Config {
+    section.later("panes");
+    section.later("templates");
+    let rate = lower(monitoring.rate, bus.rate);
+    // Promised to be a limit of limits: it can be lowered, never raised.
+    let critical = section.integer(
+        "critical_rate_limit",
+        10,
+        &(1..=10),
+        "notifications a minute",
+    );
+    let sinks = section.list("sinks", "message, status", |node| {
+        ["message", "status"]
+            .into_iter()
+            .find(|name| node.text() == Some(name))
+    });
+    let on = |name| sinks.as_ref().is_none_or(|sinks| sinks.contains(&name));
+    // The ranges above keep every number far inside its type.
+    delivery::Config {
+        threshold: monitoring.threshold,
+        rate_limit: rate.count as u32,
+        period_ms: rate.seconds * 1000,
+        critical_rate_limit: critical as u32,
+        queue_size: bus.queue_size as usize,
+        messages: on("message"),
+        status: on("status"),
+    }
+}
+
+/// The lower of both rates. When the bus wins with the larger count (100 an hour against 10 a minute), its rate is
+/// kept with the count of a minute (10 in 6 minutes): a lane spends part of its limit at once, and no minute may see
+/// more than `minute` allows.
+fn lower(minute: Rate, bus: Rate) -> Rate {
+    if minute.count * bus.seconds <= bus.count * minute.seconds {
+        minute
+    } else if bus.count == 0 {
+        Rate { count: 0, ..minute }
+    } else if bus.count <= minute.count {
+        bus
+    } else {
+        Rate {
+            count: minute.count,
+            seconds: (minute.count * bus.seconds + bus.count - 1) / bus.count,
+        }
+    }
+}
+
+/// Severities set one by one go before the list of critical types.
+fn severities(section: &mut Section<'_>, critical: Vec<String>) -> BTreeMap<String, Severity> {
+    let mut own = BTreeMap::new();
+    for entry in section.own_names() {
+        let path = section.path_of(&entry.key);
+        let Some(name) = event_type(&entry.key) else {
+            section.mistake(
+                entry.line,
+                path,
+                format!("not an event type; use {EVENT_TYPE}"),
+            );
+            continue;
+        };
+        match entry.node.text().and_then(|text| text.parse().ok()) {
+            // A key that is given twice is reported as such; this is its other spelling.
+            Some(_) if name != entry.key && own.contains_key(&name) => {
+                section.mistake(
+                    entry.line,
+                    path,
+                    format!("the same as {name}, which is given too; keep one"),
+                );
+            }
+            Some(severity) => drop(own.insert(name, severity)),
+            None => section.wrong(entry.line, path, &entry.node, SEVERITY),
+        }
+    }
+    for name in critical {
+        own.entry(name).or_insert(Severity::Critical);
+    }
+    own
+}
+
+fn event_type(text: &str) -> Option<String> {
+    kind::is_valid(text).then(|| kind::canonical(text).to_owned())
+}
+
+const PLACE: &str = "an absolute path or ~/… ($HOME must be set for it)";
+const PROGRAM: &str = "the name of a program, an absolute path or ~/… ($HOME must be set for it)";
+
+/// A relative path would mean another place for each way to start orch.
+fn place(node: &Node, home: Option<&Path>) -> Option<PathBuf> {
+    let text = node.text()?;
+    let path = match text.strip_prefix('~') {
+        Some("") => home?.to_owned(),
+        Some(rest) => home?.join(rest.strip_prefix('/')?),
+        None => PathBuf::from(text),
+    };
+    (path.is_absolute() && path.to_str().is_some()).then_some(path)
+}
+
+/// A relative path would run what lies in the working directory, where agents write.
+fn program(node: &Node, home: Option<&Path>) -> Option<PathBuf> {
+    let text = node.text()?;
+    if text.contains('/') {
+        place(node, home)
+    } else {
+        Some(PathBuf::from(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_at_home;
+
+    fn config(text: &str) -> Config {
+        let home = Some(Path::new("/home/me"));
+        let loaded =
+            parse_at_home(text, Path::new("f"), home).unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert_eq!(loaded.warnings, [], "{text}");
+        loaded.config
+    }
+
+    #[test]
+    fn the_lower_rate_counts_and_no_minute_sees_more() {
+        for (minute, count, seconds, expected) in [
+            (10, 10, 60, (10, 60)),
+            (5, 10, 60, (5, 60)),
+            (10, 3, 60, (3, 60)),
+            (10, 10, 120, (10, 120)),
+            (10, 1, 10, (1, 10)),
+            (10, 5, 10, (10, 60)),
+            (10, 20, 120, (10, 60)),
+            (10, 100, 3600, (10, 360)),
+            (30, 100, 3600, (30, 1080)),
+            (7, 100, 3600, (7, 252)),
+            (10, 0, 3600, (0, 60)),
+            (0, 10, 3600, (0, 60)),
+        ] {
+            let text = format!(
+                "monitoring: {{max_messages_per_minute: {minute}}}\nevent_bus: {{rate_limit: {count}, rate_period: {seconds}}}"
+            );
+            let delivery = config(&text).delivery;
+            let (limit, period) = (delivery.rate_limit, delivery.period_ms / 1000);
+            assert_eq!((limit, period), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_keys_mean() {
+        let default = Config::default();
+        let pushed = config("monitoring: {disable_tmux_messages: no}").delivery;
+        assert_eq!(pushed.threshold, Severity::High);
+
+        for (text, enabled, bells) in [
+            ("monitoring: {enabled: false}", false, true),
+            ("monitoring: {health: {enabled: false}}", false, true),
+            (
+                "monitoring: {enabled: off, health: {enabled: on, bells: FALSE}}",
+                false,
+                false,
+            ),
+        ] {
+            assert_eq!(
+                config(text).health,
+                health::Config { enabled, bells },
+                "{text}"
+            );
+        }
+
+        let delivery = config(
+            "delivery: {critical_rate_limit: 3, sinks: [status]}\nevent_bus: {queue_size: 7}",
+        )
+        .delivery;
+        let expected = delivery::Config {
+            critical_rate_limit: 3,
+            queue_size: 7,
+            messages: false,
+            ..default.delivery
+        };
+        assert_eq!(delivery, expected);
+
+        let own = config(
+            "event_bus: {critical_types: [violations, my_type]}\nevents: {severities: {my_type: low, bell: high}}",
+        );
+        let expected = [
+            ("bell", Severity::High),
+            ("my_type", Severity::Low),
+            ("violation", Severity::Critical),
+        ];
+        assert_eq!(
+            own.severities,
+            expected
+                .map(|(name, severity)| (name.to_owned(), severity))
+                .into()
+        );
+
+        for (written, meant) in [
+            ("info", "INFO"),
+            ("Warning", "WARN"),
+            ("warn", "WARN"),
+            ("TRACE", "TRACE"),
+        ] {
+            assert_eq!(
+                config(&format!("general: {{log_level: {written}}}")).log_level,
+                meant
+            );
+        }
+        for (written, meant) in [
+            ("/srv/orch", "/srv/orch"),
+            ("\"~\"", "/home/me"),
+            ("~/a b", "/home/me/a b"),
+        ] {
+            let root = config(&format!("paths:\n  root: {written}")).root;
+            assert_eq!(root.as_deref(), Some(Path::new(meant)));
+        }
+        for (written, meant) in [
+            ("tmux-3.5", "tmux-3.5"),
+            ("~/bin/tmux", "/home/me/bin/tmux"),
+        ] {
+            assert_eq!(
+                config(&format!("tmux: {{binary: {written}}}")).tmux_binary,
+                Path::new(meant)
+            );
+        }
+    }
+
+    #[test]
+    fn anchors_are_followed() {
+        let text = "git: {commit_interval: &t 1800}\nsession_state: {update_interval: &five 300}\nmonitoring: {check_interval: *five}";
+        assert_eq!(config(text), Config::default());
+    }
+}
