@@ -7,6 +7,7 @@ mod read;
 mod schema;
 mod show;
 mod tree;
+mod wording;
 
 #[cfg(test)]
 mod mistakes_tests;

@@ -1,11 +1,11 @@
 //! Typed reading of one mapping: each key is asked for by name, type and range; mistakes are collected, and what
 //! nobody asked for is unknown. Knows no key by itself.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::note::Note;
 use super::tree::{Entry, Node, Value};
+use super::wording::{duplicates, found, joined, unknown};
 
 /// What there is to say so far.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) enum Shape {
 /// Reads a whole document with `read`; what is said about it comes beside the result, unsorted.
 pub(super) fn document<T>(node: &Node, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Notes) {
     let mut notes = Notes::default();
-    find_duplicates(node, "", &mut notes.mistakes);
+    duplicates(node, "", &mut notes.mistakes);
     let mut root = Section::new(String::new(), node, node.line, notes);
     let result = read(&mut root);
     (result, root.finish())
@@ -244,80 +244,4 @@ impl<'t> Section<'t> {
         }
         self.notes
     }
-}
-
-/// Every key that is given twice, at any depth, also where nothing reads.
-fn find_duplicates(node: &Node, path: &str, mistakes: &mut Vec<Note>) {
-    match &node.value {
-        Value::Scalar { .. } => {}
-        Value::List(items) => {
-            for item in items {
-                find_duplicates(item, path, mistakes);
-            }
-        }
-        Value::Mapping(entries) => {
-            let mut first = HashMap::new();
-            for Entry { key, line, node } in entries {
-                let path = joined(path, key);
-                if let Some(before) = first.insert(key, line) {
-                    let text = format!("given twice, before in line {before}; keep one");
-                    mistakes.push(Note::new(*line, path.as_str(), text));
-                }
-                find_duplicates(node, &path, mistakes);
-            }
-        }
-    }
-}
-
-fn unknown(key: &str, names: &[&'static str]) -> String {
-    if key == "<<" {
-        return "merge keys are not read; write the keys out".to_owned();
-    }
-    let near = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&short(key), name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min_by_key(|(distance, _)| *distance);
-    match near {
-        Some((_, name)) => format!("unknown key; did you mean {name}?"),
-        None => format!("unknown key; use one of {}", names.join(", ")),
-    }
-}
-
-/// A value as it is named in a message.
-fn found(node: &Node) -> String {
-    match &node.value {
-        Value::List(_) => "a list".to_owned(),
-        Value::Mapping(_) => "a mapping".to_owned(),
-        _ if node.is_nothing() => "nothing".to_owned(),
-        Value::Scalar { text, plain: true }
-            if node.integer().is_some() || node.boolean().is_some() =>
-        {
-            short(text)
-        }
-        Value::Scalar { text, .. } => format!("\"{}\"", short(text)),
-    }
-}
-
-fn joined(path: &str, key: &str) -> String {
-    let key = short(key);
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
-/// Text of the file, safe to show: escaped, and cut after 60 characters.
-fn short(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut shown: String = chars
-        .by_ref()
-        .take(60)
-        .flat_map(char::escape_debug)
-        .collect();
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -89,8 +89,8 @@ mod tests {
             (minute, limit, period, queue, critical) in (0..=1000, 0..=1000, 1..=86_400, 1..=10_000, 1..=10),
             (silent, enabled, bells, message, status) in any::<(bool, bool, bool, bool, bool)>(),
             severities in prop::collection::btree_map("[a-z][a-z0-9_.-]{0,8}", severity(), 0..5),
-            root in prop::option::of("(/[^/\\pC]{1,6}){1,3}"),
-            binary in "[^/~\\pC]{1,8}",
+            root in prop::option::of("(/[^/\\pC\\p{Zl}\\p{Zp}]{1,6}){1,3}"),
+            binary in "[^/~\\pC\\p{Zl}\\p{Zp}]{1,8}",
             level in prop::sample::select(vec!["trace", "WARNING", "Error"]),
         ) {
             let sinks = [("message", message), ("status", status)];

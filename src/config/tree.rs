@@ -161,10 +161,10 @@ impl Builder {
                 return refuse("more than 64 collections inside each other");
             }
             Event::SequenceStart(anchor, None) => {
-                self.open(Node::new(line, Value::List(vec![])), anchor)
+                self.open(Node::new(line, Value::List(vec![])), anchor);
             }
             Event::MappingStart(anchor, None) => {
-                self.open(Node::new(line, Value::Mapping(vec![])), anchor)
+                self.open(Node::new(line, Value::Mapping(vec![])), anchor);
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(Open { node, anchor, .. }) = self.open.pop() {
@@ -208,7 +208,7 @@ impl Builder {
         match (&mut outer.value, key.take(), node) {
             (Value::List(items), _, node) => items.push(node),
             (Value::Mapping(entries), Some((key, line)), node) => {
-                entries.push(Entry { key, line, node })
+                entries.push(Entry { key, line, node });
             }
             (
                 _,

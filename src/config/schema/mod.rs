@@ -1,20 +1,19 @@
 //! What each key means: the sections that are read, in the order of the file. The only place that knows the names.
 
 mod unread;
+mod values;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use self::values::{EVENT_TYPE, PLACE, PROGRAM, Rate, event_type, lower, place, program};
 use super::read::Section;
-use super::tree::Node;
 use super::{CRITICAL_TYPES, Config};
-use crate::event::{Severity, kind};
+use crate::event::Severity;
 use crate::{delivery, monitor::health};
 
 const LEVELS: &[&str] = &["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
 const SEVERITY: &str = "one of low, medium, high, critical";
-const EVENT_TYPE: &str =
-    "names of event types (a lower-case letter, then up to 63 lower-case letters, digits, _ - .)";
 
 /// Sections of ours that a later version reads.
 const LATER: &[&str] = &[
@@ -26,13 +25,6 @@ const LATER: &[&str] = &[
     "metrics",
     "retention",
 ];
-
-/// Notifications in some seconds.
-#[derive(Clone, Copy)]
-struct Rate {
-    count: i64,
-    seconds: i64,
-}
 
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
@@ -48,7 +40,7 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
     root.section("git", |git| git.unread(unread::GIT));
     root.section("credit_management", |credit| credit.unread(unread::CREDIT));
     root.section("process_management", |process| {
-        process.unread(unread::PROCESS)
+        process.unread(unread::PROCESS);
     });
     let (bus, critical_types) = root.section("event_bus", event_bus);
     root.section("roles", |roles| roles.unread(unread::ROLES));
@@ -147,7 +139,7 @@ fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> deli
         &(1..=10),
         "notifications a minute",
     );
-    let sinks = section.list("sinks", "message, status", |node| {
+    let sinks = section.list("sinks", "message or status", |node| {
         ["message", "status"]
             .into_iter()
             .find(|name| node.text() == Some(name))
@@ -162,24 +154,6 @@ fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> deli
         queue_size: bus.queue_size as usize,
         messages: on("message"),
         status: on("status"),
-    }
-}
-
-/// The lower of both rates. When the bus wins with the larger count (100 an hour against 10 a minute), its rate is
-/// kept with the count of a minute (10 in 6 minutes): a lane spends part of its limit at once, and no minute may see
-/// more than `minute` allows.
-fn lower(minute: Rate, bus: Rate) -> Rate {
-    if minute.count * bus.seconds <= bus.count * minute.seconds {
-        minute
-    } else if bus.count == 0 {
-        Rate { count: 0, ..minute }
-    } else if bus.count <= minute.count {
-        bus
-    } else {
-        Rate {
-            count: minute.count,
-            seconds: (minute.count * bus.seconds + bus.count - 1) / bus.count,
-        }
     }
 }
 
@@ -213,34 +187,6 @@ fn severities(section: &mut Section<'_>, critical: Vec<String>) -> BTreeMap<Stri
         own.entry(name).or_insert(Severity::Critical);
     }
     own
-}
-
-fn event_type(text: &str) -> Option<String> {
-    kind::is_valid(text).then(|| kind::canonical(text).to_owned())
-}
-
-const PLACE: &str = "an absolute path or ~/… ($HOME must be set for it)";
-const PROGRAM: &str = "the name of a program, an absolute path or ~/… ($HOME must be set for it)";
-
-/// A relative path would mean another place for each way to start orch.
-fn place(node: &Node, home: Option<&Path>) -> Option<PathBuf> {
-    let text = node.text()?;
-    let path = match text.strip_prefix('~') {
-        Some("") => home?.to_owned(),
-        Some(rest) => home?.join(rest.strip_prefix('/')?),
-        None => PathBuf::from(text),
-    };
-    (path.is_absolute() && path.to_str().is_some()).then_some(path)
-}
-
-/// A relative path would run what lies in the working directory, where agents write.
-fn program(node: &Node, home: Option<&Path>) -> Option<PathBuf> {
-    let text = node.text()?;
-    if text.contains('/') {
-        place(node, home)
-    } else {
-        Some(PathBuf::from(text))
-    }
 }
 
 #[cfg(test)]
@@ -344,6 +290,7 @@ mod tests {
         for (written, meant) in [
             ("/srv/orch", "/srv/orch"),
             ("\"~\"", "/home/me"),
+            ("~//x", "/home/me/x"),
             ("~/a b", "/home/me/a b"),
         ] {
             let root = config(&format!("paths:\n  root: {written}")).root;
