@@ -335,7 +335,7 @@ async fn wait(name: &str, limit: Duration, task: JoinHandle<()>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(target: "orch::app", "{name} failed: {error}"),
         Err(_) => {
-            tracing::error!(target: "orch::app", "{name} did not end within {} s", limit.as_secs())
+            tracing::error!(target: "orch::app", "{name} did not end within {} s", limit.as_secs());
         }
     }
 }

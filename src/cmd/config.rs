@@ -14,7 +14,9 @@ pub(super) fn config(global: &Global, verb: &ConfigVerb) -> Done {
             match &settings.path {
                 Some(path) => println!("{}: no mistakes", path.display()),
                 None => {
-                    println!("no configuration file: the defaults hold (see `orch config default`)")
+                    println!(
+                        "no configuration file: the defaults hold (see `orch config default`)"
+                    );
                 }
             }
         }

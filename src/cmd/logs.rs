@@ -47,20 +47,24 @@ pub(super) fn logs(global: &Global, args: Logs) -> Done {
             return Ok(0);
         }
     }
-    while args.follow {
-        line.clear();
+    if !args.follow {
+        return Ok(0);
+    }
+    line.clear();
+    loop {
         match reader.read_until(b'\n', &mut line) {
-            Ok(0) => std::thread::sleep(Duration::from_millis(200)),
+            // Nothing new, or a line that is still being written.
+            Ok(_) if line.last() != Some(&b'\n') => std::thread::sleep(Duration::from_millis(200)),
             Ok(_) => {
                 let text = terminal::safe(&String::from_utf8_lossy(&line));
                 if wanted(&text) && (writeln!(out, "{text}").is_err() || out.flush().is_err()) {
                     return Ok(0);
                 }
+                line.clear();
             }
             Err(e) => return Err(Failure::new(format!("cannot read {}: {e}", path.display()))),
         }
     }
-    Ok(0)
 }
 
 /// `2026-… LEVEL orch::NAME: text`

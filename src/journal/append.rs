@@ -56,8 +56,11 @@ pub struct Recovered {
 
 struct Waiting {
     draft: Draft,
-    accepted: oneshot::Sender<Result<u64, AppendError>>,
+    accepted: Accepted,
 }
+
+/// Where the number of an accepted event goes.
+type Accepted = oneshot::Sender<Result<u64, AppendError>>;
 
 #[derive(Debug)]
 enum Note {
@@ -181,7 +184,7 @@ struct Writer {
 #[derive(Default)]
 struct Group {
     bytes: Vec<u8>,
-    events: Vec<(Arc<Event>, oneshot::Sender<Result<u64, AppendError>>)>,
+    events: Vec<(Arc<Event>, Accepted)>,
     notes: Vec<Note>,
 }
 
@@ -285,7 +288,7 @@ impl Writer {
             match line.write(&mut group.bytes) {
                 Ok(()) => self.next += 1,
                 Err(error) => {
-                    tracing::error!(target: "orch::journal", "cannot write a note: {error}")
+                    tracing::error!(target: "orch::journal", "cannot write a note: {error}");
                 }
             }
         }

@@ -185,9 +185,7 @@ impl Watch {
         if wanted.len() == self.subscribed {
             return;
         }
-        let old = (self.subscribed > 0)
-            .then(|| listing::names(self.subscribed))
-            .unwrap_or_default();
+        let old = listing::names(self.subscribed);
         let mut commands: Vec<Command> = old
             .into_iter()
             .map(|name| Command::Unsubscribe { name })

@@ -110,7 +110,7 @@ impl Published {
             match result {
                 Ok(_) => drop(self.values.insert(name, value)),
                 Err(error) => {
-                    tracing::warn!(target: "orch::delivery", "cannot publish {}: {error}", name.0)
+                    tracing::warn!(target: "orch::delivery", "cannot publish {}: {error}", name.0);
                 }
             }
         }
