@@ -77,7 +77,7 @@ impl Status {
     /// The segment in its style.
     pub fn styled(&self) -> TmuxText {
         let style = if self.critical > 0 {
-            "fg=red,bold"
+            "fg=white,bg=red,bold"
         } else {
             "fg=default"
         };
@@ -218,7 +218,7 @@ mod tests {
         );
         assert_eq!(
             status.styled().as_str(),
-            "#[fg=red,bold]!1 x1 agent_exited be__ta_:2___31m#[default]"
+            "#[fg=white,bg=red,bold]!1 x1 agent_exited be__ta_:2___31m#[default]"
         );
         assert_eq!(Status::of(&Board::default()), Status::default());
     }

@@ -1,5 +1,7 @@
 //! Starts the tmux client that speaks control mode over pipes. Refuses to know what is said over them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::{Child, Command as Process};
@@ -17,7 +19,7 @@ pub(super) fn spawn(config: &Config) -> std::io::Result<Child> {
     } else {
         "ignore-size,no-output"
     };
-    Process::new(&config.binary)
+    Process::new(found(&config.binary, std::env::var_os("PATH").as_deref()))
         .args(["-N", "-u", "-S"])
         .arg(&config.socket)
         .args(["-C", "attach-session", "-E", "-f", flags])
@@ -36,4 +38,45 @@ pub(super) async fn server_is_alive(config: &Config) -> bool {
     tokio::net::UnixStream::connect(&config.socket)
         .await
         .is_ok()
+}
+
+/// The program by its full path, so that starting it is one call and not a try in each directory of `PATH`.
+fn found(program: &Path, path: Option<&std::ffi::OsStr>) -> PathBuf {
+    let is_program = |candidate: &PathBuf| {
+        candidate
+            .metadata()
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    let bare = program.components().count() == 1;
+    let directories = path
+        .filter(|_| bare)
+        .map(|path| std::env::split_paths(path).collect::<Vec<_>>());
+    let mut candidates = directories
+        .unwrap_or_default()
+        .into_iter()
+        .map(|directory| directory.join(program));
+    candidates
+        .find(is_program)
+        .unwrap_or_else(|| program.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_looked_up_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("tmux");
+        std::fs::write(&program, "").unwrap();
+        let path = std::env::join_paths(["/no/such".into(), directory.path().to_owned()]).unwrap();
+        assert_eq!(
+            found(Path::new("tmux"), Some(&path)),
+            Path::new("tmux"),
+            "not executable"
+        );
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(found(Path::new("tmux"), Some(&path)), program);
+        assert_eq!(found(Path::new("./tmux"), Some(&path)), Path::new("./tmux"));
+    }
 }
