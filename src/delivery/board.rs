@@ -36,6 +36,9 @@ pub struct Open {
     pub seen: Tick,
     /// When a person was last told, and how often.
     pub told: Option<(Tick, u32)>,
+    /// Somebody has seen to it: it is shown no more until it ends and comes anew.
+    #[serde(default)]
+    pub seen_to: bool,
 }
 
 /// All open conditions.
@@ -105,6 +108,7 @@ impl Board {
             since: now,
             seen: now,
             told: None,
+            seen_to: false,
         };
         self.open.insert(fingerprint, open);
         true
@@ -126,11 +130,21 @@ impl Board {
         self.open.len() != before
     }
 
-    /// Somebody has seen to the condition that this event opened. False when nothing of that number is open.
+    /// Somebody has seen to the condition that this event opened. False when none of that number is shown.
     pub fn acknowledge(&mut self, seq: u64) -> bool {
-        let before = self.open.len();
-        self.open.retain(|_, open| open.seq != seq);
-        self.open.len() != before
+        let open = self
+            .open
+            .values_mut()
+            .find(|open| open.seq == seq && !open.seen_to);
+        open.is_some_and(|open| {
+            open.seen_to = true;
+            true
+        })
+    }
+
+    /// Whether somebody has seen to this condition, and it still holds.
+    pub fn is_seen_to(&self, fingerprint: Fingerprint) -> bool {
+        self.open.get(&fingerprint).is_some_and(|open| open.seen_to)
     }
 
     /// Ends what nobody has said for an hour. True when any ended.
@@ -160,21 +174,22 @@ impl Board {
             .open
             .values()
             .filter(|open| {
-                open.told.is_some_and(|(at, times)| {
-                    let step = (times as usize)
-                        .saturating_sub(1)
-                        .min(REPEATS_MIN.len() - 1);
-                    now.since(at) >= REPEATS_MIN[step] * 60_000
-                })
+                !open.seen_to
+                    && open.told.is_some_and(|(at, times)| {
+                        let step = (times as usize)
+                            .saturating_sub(1)
+                            .min(REPEATS_MIN.len() - 1);
+                        now.since(at) >= REPEATS_MIN[step] * 60_000
+                    })
             })
             .collect();
         due.sort_by_key(|open| open.since);
         due
     }
 
-    /// Open conditions, the newest first.
+    /// Open conditions that nobody has seen to, the newest first.
     pub fn newest_first(&self) -> Vec<&Open> {
-        let mut open: Vec<&Open> = self.open.values().collect();
+        let mut open: Vec<&Open> = self.open.values().filter(|open| !open.seen_to).collect();
         open.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
         open
     }

@@ -1,10 +1,14 @@
 //! The words that reach a person: one line of a message, the segment of the status line. Pure; what comes from
 //! producers goes into messages only, escaped; the segment is orch's own words and identifiers.
 
+use std::collections::BTreeMap;
+
 use super::board::Board;
 use super::{Held, Waiting};
 use crate::event::{Severity, Verdict};
+use crate::panes::Roster;
 use crate::tmux::TmuxText;
+use crate::tmux::id::SessionId;
 
 /// Longest message, in characters: one line of a wide terminal.
 const MESSAGE: usize = 200;
@@ -85,11 +89,49 @@ impl Status {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a condition asks of a person; the most urgent last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    Need,
-    Limit,
     Down,
+    Limit,
+    Need,
+}
+
+impl Class {
+    fn mark(self) -> char {
+        match self {
+            Self::Need => '!',
+            Self::Limit => '$',
+            Self::Down => 'x',
+        }
+    }
+}
+
+/// `ORCH_MAP` of each session, empty where there is nothing to mark: its panes with an open condition or a dead program, and
+/// for each window the most urgent of them. A format cuts an entry out without any repaint of ours.
+pub(super) fn marks(board: &Board, roster: &Roster) -> BTreeMap<SessionId, TmuxText> {
+    let mut marks: BTreeMap<SessionId, BTreeMap<String, Class>> = BTreeMap::new();
+    let open = board.newest_first();
+    for pane in roster.panes.values() {
+        let conditions = open
+            .iter()
+            .filter(|open| open.pane == Some(pane.id))
+            .map(|open| class_of(&open.kind));
+        let of_session = marks.entry(pane.session).or_default();
+        let Some(class) = conditions.chain(pane.dead.then_some(Class::Down)).max() else {
+            continue;
+        };
+        of_session.insert(pane.id.to_string(), class);
+        let window = of_session.entry(pane.window.to_string()).or_insert(class);
+        *window = (*window).max(class);
+    }
+    let line = |marks: BTreeMap<String, Class>| {
+        TmuxText::marks(marks.iter().map(|(id, class)| (id.as_str(), class.mark())))
+    };
+    marks
+        .into_iter()
+        .map(|(session, marks)| (session, line(marks)))
+        .collect()
 }
 
 fn class_of(kind: &str) -> Class {
@@ -104,7 +146,7 @@ fn class_of(kind: &str) -> Class {
 fn identifier(text: &str) -> String {
     text.chars()
         .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.:@%".contains(c) {
+            if c.is_ascii_alphanumeric() || "-_.:".contains(c) {
                 c
             } else {
                 '_'
@@ -221,6 +263,33 @@ mod tests {
             "#[fg=white,bg=red,bold]!1 x1 agent_exited be__ta_:2___31m#[default]"
         );
         assert_eq!(Status::of(&Board::default()), Status::default());
+    }
+
+    #[test]
+    fn marks_can_be_cut_out_by_a_format() {
+        use crate::panes::roster_fixture::pane;
+        let mut board = Board::default();
+        for (seq, kind, pane) in [
+            (1, "agent_exited", 3),
+            (2, "agent_blocked", 4),
+            (3, "credit_exhausted", 4),
+        ] {
+            let mut event = event(seq, kind, Severity::Critical, "m");
+            event.pane = Some(crate::tmux::PaneId(pane));
+            board.raise(Fingerprint::of(&event), &event, String::new(), Tick(0));
+        }
+        let mut roster = Roster::default();
+        for id in 3..6 {
+            roster
+                .panes
+                .insert(crate::tmux::PaneId(id), pane(id, "claude"));
+        }
+        let mut elsewhere = pane(9, "bash");
+        elsewhere.session = SessionId(7);
+        roster.panes.insert(elsewhere.id, elsewhere);
+        let marks = marks(&board, &roster);
+        assert_eq!(marks[&SessionId(0)].as_str(), " %3=x %4=! @1=! ");
+        assert_eq!(marks[&SessionId(7)].as_str(), "");
     }
 
     #[test]

@@ -12,8 +12,9 @@ use super::fingerprint::Fingerprint;
 use super::lane::{Lane, Tick};
 use super::{Config, Held, Waiting};
 use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
+use crate::panes::Roster;
 use crate::tmux::TmuxText;
-use crate::tmux::id::ClientName;
+use crate::tmux::id::{ClientName, SessionId};
 
 /// A client is shown at most one message in this long, in milliseconds (tmux freezes its screen meanwhile): 10 s as
 /// the client sees them, so a little more here.
@@ -59,9 +60,10 @@ enum Step {
 type Stage = fn(&mut Desk, &Event, Fingerprint, Tick) -> Step;
 
 /// The way of every event, in the order of the verdicts.
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Desk::self_loop,
     Desk::below_threshold,
+    Desk::acknowledged,
     Desk::inhibited,
     Desk::no_destination,
     Desk::duplicate,
@@ -373,6 +375,11 @@ impl Desk {
         Status::of(&self.board)
     }
 
+    /// The marks of panes and windows, a line for each session.
+    pub fn marks(&self, roster: &Roster) -> BTreeMap<SessionId, TmuxText> {
+        compose::marks(&self.board, roster)
+    }
+
     /// Notifications that wait for a client.
     pub fn waiting(&self) -> usize {
         self.waiting.len() + self.in_flight.len()
@@ -528,6 +535,16 @@ impl Desk {
                 event.severity, self.config.threshold
             ),
         )
+    }
+
+    fn acknowledged(&mut self, _: &Event, fingerprint: Fingerprint, _: Tick) -> Step {
+        if self.board.is_seen_to(fingerprint) {
+            return Step::Stop(
+                Verdict::Acknowledged,
+                "somebody has seen to it, and it still holds".to_owned(),
+            );
+        }
+        Step::Pass
     }
 
     fn inhibited(&mut self, event: &Event, _: Fingerprint, _: Tick) -> Step {

@@ -349,8 +349,12 @@ fn clearing_and_acknowledging() {
         1,
         "what waits is dropped, what holds is not"
     );
-    assert!(world.desk.acknowledge(seq));
+    assert!(world.desk.acknowledge(seq) && !world.desk.acknowledge(seq));
     assert_eq!(world.desk.status(), Status::default());
+    let again = world.emit("system_failure", Severity::Critical, "disk");
+    assert_eq!(world.outcomes[&again], [Verdict::Acknowledged]);
+    world.emit("system_failure", Severity::Critical, "another disk");
+    assert_eq!(world.desk.status().critical, 1, "what differs is news");
 }
 
 #[test]

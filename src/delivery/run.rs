@@ -253,10 +253,9 @@ impl Running {
                 .map(|pane| pane.window_index)
                 .next()
         });
-        match (index, event.window) {
-            (Some(index), _) => format!("{session}:{index}"),
-            (None, Some(window)) => format!("{session}:{window}"),
-            (None, None) => session.clone(),
+        match index {
+            Some(index) => format!("{session}:{index}"),
+            None => session.clone(),
         }
     }
 
@@ -317,6 +316,9 @@ impl Running {
             let roster = self.rosters.front();
             let next = status::Wanted {
                 status: status.clone(),
+                marks: roster
+                    .map(|roster| self.desk.marks(roster))
+                    .unwrap_or_default(),
                 clients: roster
                     .map(|r| r.humans().map(|c| c.name.clone()).collect())
                     .unwrap_or_default(),

@@ -147,6 +147,7 @@ pub fn open(
         files: Files {
             dir: dir.to_owned(),
             open: None,
+            newest: left.newest,
         },
         next: left.last_seq + 1,
         critical: critical_rx,
@@ -301,11 +302,15 @@ impl Writer {
 struct Files {
     dir: PathBuf,
     open: Option<(NaiveDate, PathBuf, File)>,
+    newest: Option<NaiveDate>,
 }
 
 impl Files {
     /// Writes and syncs a group, or leaves the file as it was.
     fn write(&mut self, day: NaiveDate, bytes: &[u8]) -> Result<(), AppendError> {
+        // Under a clock that went back, the newest file goes on: the order of files is the order of numbers.
+        let day = day.max(self.newest.unwrap_or(day));
+        self.newest = Some(day);
         if self.open.as_ref().is_none_or(|(open, ..)| *open != day) {
             let path = files::path_of(&self.dir, day);
             let file = OpenOptions::new()

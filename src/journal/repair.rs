@@ -28,6 +28,7 @@ pub struct Repair {
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) last_seq: u64,
+    pub(super) newest: Option<chrono::NaiveDate>,
     pub(super) repair: Option<Repair>,
     pub(super) unresolved: Vec<Event>,
 }
@@ -45,7 +46,10 @@ struct Numbers {
 /// Reads the last two days; a run that waits longer than that for a person is resolved by its own outcomes.
 pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
     let days = files::days(dir)?;
-    let mut left = Left::default();
+    let mut left = Left {
+        newest: days.last().map(|(day, _)| *day),
+        ..Left::default()
+    };
     let mut open: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let newest = days.len().saturating_sub(1);
     // Older days matter only where the newest hold no number at all.

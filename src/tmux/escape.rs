@@ -146,14 +146,18 @@ impl TmuxText {
         Self(format!("#[{style}]{}#[default]", text.0))
     }
 
-    /// Several pieces one after the other, with a blank between those that are not empty.
-    pub fn join(parts: &[Self]) -> Self {
-        let parts: Vec<&str> = parts
-            .iter()
-            .map(|p| p.0.as_str())
-            .filter(|p| !p.is_empty())
+    /// Marks of tmux's own ids, ` @1=x %3=! `: a blank before and after each, so that a format can cut one out.
+    pub fn marks<'a>(marks: impl Iterator<Item = (&'a str, char)>) -> Self {
+        let marks =
+            marks.filter(|(id, _)| id.chars().all(|c| c.is_ascii_digit() || "@%$".contains(c)));
+        let entries: String = marks
+            .map(|(id, mark)| format!(" {id}={}", cap_ascii(&mark.to_string(), 1)))
             .collect();
-        Self(parts.join(" "))
+        Self(if entries.is_empty() {
+            entries
+        } else {
+            entries + " "
+        })
     }
 
     /// What goes between the quotes of a command.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::compose::Status;
 use crate::tmux::client::Tmux;
 use crate::tmux::command::EnvName;
-use crate::tmux::id::{ClientName, ServerKey};
+use crate::tmux::id::{ClientName, ServerKey, SessionId};
 use crate::tmux::{Command, TmuxText};
 
 /// How often the beat is set, so that a format can show a dead orchestrator.
@@ -21,11 +21,14 @@ const BEAT: Duration = Duration::from_secs(10);
 const GAP: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 const BEAT_NAME: EnvName = EnvName("ORCH_BEAT");
+/// Marks of panes and windows, in the environment of their session.
+const MAP_NAME: EnvName = EnvName("ORCH_MAP");
 
 /// What the sink is to show, and to whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) status: Status,
+    pub(crate) marks: BTreeMap<SessionId, TmuxText>,
     pub(crate) clients: Vec<ClientName>,
     pub(crate) server: Option<ServerKey>,
 }
@@ -33,6 +36,7 @@ pub(crate) struct Wanted {
 struct Published {
     server: Option<ServerKey>,
     values: BTreeMap<EnvName, TmuxText>,
+    marks: BTreeMap<SessionId, TmuxText>,
 }
 
 /// Runs until cancelled, then unsets everything it has set.
@@ -40,6 +44,7 @@ pub(crate) async fn run(tmux: Tmux, mut wanted: watch::Receiver<Wanted>, stop: C
     let mut published = Published {
         server: None,
         values: BTreeMap::new(),
+        marks: BTreeMap::new(),
     };
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,6 +89,7 @@ impl Published {
             // Another server knows nothing yet, and no server can be told anything.
             self.server = wanted.server;
             self.values.clear();
+            self.marks.clear();
             self.beat(tmux).await;
         }
         if self.server.is_none() {
@@ -94,7 +100,8 @@ impl Published {
             .into_iter()
             .filter(|(name, value)| self.values.get(name) != Some(value))
             .collect();
-        if changed.is_empty() {
+        let marks = self.changed_marks(&wanted.marks);
+        if changed.is_empty() && marks.is_empty() {
             return;
         }
         let set = changed.iter().map(|(name, value)| Command::SetVariable {
@@ -105,7 +112,8 @@ impl Published {
             .clients
             .into_iter()
             .map(|client| Command::RefreshStatus { client });
-        let results = tmux.ask_all(set.chain(draw).collect()).await;
+        let results = tmux.ask_all(set.chain(marks).chain(draw).collect()).await;
+        self.marks = wanted.marks;
         for ((name, value), result) in changed.into_iter().zip(results) {
             match result {
                 Ok(_) => drop(self.values.insert(name, value)),
@@ -114,6 +122,23 @@ impl Published {
                 }
             }
         }
+    }
+
+    /// A session that is seen for the first time may still have the marks of an orchestrator that died.
+    fn changed_marks(&self, wanted: &BTreeMap<SessionId, TmuxText>) -> Vec<Command> {
+        let changed = wanted
+            .iter()
+            .filter(|(session, marks)| self.marks.get(session) != Some(marks));
+        changed
+            .map(|(session, marks)| match marks.as_str() {
+                "" => unmark(*session),
+                _ => Command::SetSessionVariable {
+                    session: *session,
+                    name: MAP_NAME,
+                    value: marks.clone(),
+                },
+            })
+            .collect()
     }
 
     async fn beat(&mut self, tmux: &Tmux) {
@@ -136,12 +161,23 @@ impl Published {
             .into_iter()
             .map(|(name, _)| name)
             .chain([BEAT_NAME]);
-        let results = tmux
-            .ask_all(names.map(|name| Command::UnsetVariable { name }).collect())
-            .await;
+        let names = names.map(|name| Command::UnsetVariable { name });
+        let marked = self
+            .marks
+            .iter()
+            .filter(|(_, marks)| !marks.as_str().is_empty());
+        let marks = marked.map(|(session, _)| unmark(*session));
+        let results = tmux.ask_all(names.chain(marks).collect()).await;
         for error in results.into_iter().filter_map(Result::err) {
             tracing::debug!(target: "orch::delivery", "cannot unset a variable: {error}");
         }
+    }
+}
+
+fn unmark(session: SessionId) -> Command {
+    Command::UnsetSessionVariable {
+        session,
+        name: MAP_NAME,
     }
 }
 
