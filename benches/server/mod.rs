@@ -45,6 +45,12 @@ impl Server {
         self.dir().join("tmux")
     }
 
+    /// Its process id.
+    #[allow(dead_code, reason = "one of the benches has no use for it")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
     /// `tmux -S SOCKET`, ready to be given arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("tmux");
