@@ -112,14 +112,18 @@ async fn costs(plan: &Plan) {
     fs::write(&page, text).expect("the page is written");
     let show = format!("head -c 100000 {}; cat", page.display());
     let screen = server.tmux(&["new-window", "-d", "-P", "-F", "#{pane_id}", &show]);
-    let sink = server.tmux(&["list-panes", "-t", "main:0", "-F", "#{pane_id}"]);
+    // Without echo, as a program with a composer of its own has it, and like the screen out of sight:
+    // what a person's client draws is not the cost of a paste.
+    let read = "stty raw -echo; exec cat >/dev/null";
+    let sink = server.tmux(&["new-window", "-d", "-P", "-F", "#{pane_id}", read]);
     let [screen, sink]: [PaneId; 2] =
         [screen, sink].map(|id| id.trim().parse().expect("a pane id"));
 
     // A person's client: one that runs in a pane of another private server.
+    // What bounds its row is tmux itself, which draws that whole screen again when a message goes.
     let socket = server.socket();
     let attach = format!("TMUX= exec tmux -u -S {} attach-session", socket.display());
-    let terminal = Server::start(200, 50, &attach);
+    let _terminal = Server::start(200, 50, &attach);
     let mut person = String::new();
     for _ in 0..100 {
         person = server
@@ -181,7 +185,7 @@ fn operations(screen: PaneId, sink: PaneId, person: ClientName) -> Vec<Operation
             commands: vec![Command::Ask { format }],
         },
         Operation {
-            name: "display-message to a person",
+            name: "message to a person, 200x50",
             processes: vec![strings(&[
                 "display-message",
                 "-c",
@@ -260,7 +264,7 @@ async fn compare(server: &Server, connection: &Connection, operation: &Operation
         }
         connected_cpu += cpu() - between;
         spawned_cpu += between - before;
-        let batch = operation.commands.repeat(100);
+        let batch = vec![operation.commands.clone(); 100].concat();
         let start = Instant::now();
         for reply in connection.tmux.ask_all(batch).await {
             reply.expect("a reply");
@@ -280,21 +284,21 @@ async fn compare(server: &Server, connection: &Connection, operation: &Operation
 }
 
 /// Milliseconds of processor that this process, its ended children and those others have used so far.
-/// Read in ticks of 10 ms, so of use for many operations together only.
 fn cpu(others: &[Option<u32>]) -> f64 {
-    let ticks = |pid: String, fields: std::ops::Range<usize>| -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let after_name = stat.rsplit(") ").next().unwrap_or_default();
-        let fields = after_name.split(' ').skip(fields.start).take(fields.len());
-        fields.filter_map(|field| field.parse::<u64>().ok()).sum()
-    };
-    // utime, stime and then those of the children.
-    let own = ticks("self".to_owned(), 11..15);
-    let theirs = others
-        .iter()
-        .flatten()
-        .map(|pid| ticks(pid.to_string(), 11..13));
-    (own + theirs.sum::<u64>()) as f64 * 10.0
+    let theirs = others.iter().flatten();
+    let theirs = theirs.map(|pid| milliseconds(&pid.to_string(), 11..13));
+    milliseconds("self", 11..15) + theirs.sum::<f64>()
+}
+
+/// The sum of some times in `/proc/PID/stat`, counted from the state: 11..13 are those of the process, 13..15
+/// those of its ended children. They come in ticks of 10 ms, of use for many operations together only.
+fn milliseconds(pid: &str, fields: std::ops::Range<usize>) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let fields = after_name.split(' ').skip(fields.start).take(fields.len());
+    10.0 * fields
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
 }
 
 /// The seconds a pane takes to print a file, with and without orch attached, by turns.
@@ -311,7 +315,9 @@ async fn busy_pane(plan: &Plan) {
         result.display(),
         format_args!("tmux -S {} wait-for -S printed", server.socket().display()),
     );
+    let used = || milliseconds(&server.pid().to_string(), 11..13);
     let print = || {
+        let before = used();
         // A process of its own waits: on the connection this command would hold up all others.
         let mut waiting = server
             .command()
@@ -322,12 +328,14 @@ async fn busy_pane(plan: &Plan) {
         server.tmux(&["new-window", "-d", &pane]);
         let _ = waiting.wait();
         let nanoseconds = fs::read_to_string(&result).expect("the pane's time");
-        nanoseconds.trim().parse::<f64>().expect("nanoseconds") / 1e9
+        let seconds = nanoseconds.trim().parse::<f64>().expect("nanoseconds") / 1e9;
+        (seconds, used() - before)
     };
     print();
-    let (mut alone, mut attached, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut attached) = (Vec::new(), Vec::new());
+    let (mut ratios, mut cpu_ratios) = (Vec::new(), Vec::new());
     for pair in 0..plan.pairs {
-        let mut seconds = [0.0; 2];
+        let mut seen = [(0.0, 0.0); 2];
         for with_orch in [pair % 2 == 1, pair % 2 == 0] {
             let connection = if with_orch {
                 let connection = Connection::to(&server).await;
@@ -338,25 +346,29 @@ async fn busy_pane(plan: &Plan) {
             } else {
                 None
             };
-            seconds[usize::from(with_orch)] = tokio::task::block_in_place(&print);
+            seen[usize::from(with_orch)] = tokio::task::block_in_place(print);
             if let Some(connection) = connection {
                 connection.end().await;
             }
         }
-        alone.push(plan.megabytes as f64 / seconds[0]);
-        attached.push(plan.megabytes as f64 / seconds[1]);
-        ratios.push(100.0 * seconds[0] / seconds[1]);
+        let [(alone_s, alone_cpu), (attached_s, attached_cpu)] = seen;
+        alone.push(plan.megabytes as f64 / alone_s);
+        attached.push(plan.megabytes as f64 / attached_s);
+        ratios.push(100.0 * alone_s / attached_s);
+        cpu_ratios.push(100.0 * alone_cpu / attached_cpu);
     }
     let (low, high) = ratios.iter().fold((f64::MAX, f64::MIN), |(low, high), &r| {
         (low.min(r), high.max(r))
     });
     println!(
-        "\na pane that prints {} MB, {} alternating pairs: alone {:.1} MB/s, with orch {:.1} MB/s (medians); \
-         median of the pairs' ratios {:.1} % ({low:.1} to {high:.1})",
+        "\na pane that prints {} MB, {} alternating pairs: alone {:.1} MB/s, with orch {:.1} MB/s (medians)\n\
+         median of the pairs' ratios {:.1} % ({low:.1} to {high:.1}); by the server's processor time {:.1} %, \
+         which a busy machine blurs less",
         plan.megabytes,
         plan.pairs,
         median(&mut alone),
         median(&mut attached),
         median(&mut ratios),
+        median(&mut cpu_ratios),
     );
 }

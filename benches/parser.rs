@@ -30,6 +30,7 @@ struct Plan {
     rounds: usize,
 }
 
+type Recorder = fn(usize) -> Vec<u8>;
 type Contender = (&'static str, fn(&[u8]));
 
 const CONTENDERS: [Contender; 4] = [
@@ -53,7 +54,7 @@ fn main() {
             rounds: 15,
         }
     };
-    let mixes: [(&str, fn(usize) -> Vec<u8>); 3] = [
+    let mixes: [(&str, Recorder); 3] = [
         ("output", output),
         ("notifications", notifications),
         ("replies", replies),
@@ -233,7 +234,7 @@ fn output(wanted: usize) -> Vec<u8> {
     server.tmux(&["split-window", "-d", drip]);
     server.tmux(&["split-window", "-d", &flood]);
     record(&server, "ignore-size", wanted, |_, read| {
-        wait_for(read, wanted)
+        wait_for(read, wanted);
     })
 }
 
