@@ -8,14 +8,14 @@
 //!     │ else    → Stray             │ end of stream, or block too large → Truncated
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
-use memchr::memchr;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memrchr};
 use nom::Parser;
-use nom::branch::alt;
-use nom::bytes::complete::tag;
 use nom::character::complete::{char as byte, i64 as signed, u32 as unsigned};
-use nom::combinator::{all_consuming, map};
-use nom::sequence::{preceded, separated_pair};
+use nom::combinator::all_consuming;
+use nom::sequence::preceded;
 use tokio_util::codec::Decoder;
 
 use super::notification::Notification;
@@ -72,15 +72,25 @@ pub struct Counters {
 /// The decoder; give it bytes as they come, cut anywhere.
 #[derive(Debug, Default)]
 pub struct ControlCodec {
+    lines: Lines,
+    open: Option<Open>,
+    max_block: Option<usize>,
+    counters: Counters,
+}
+
+/// Cuts the stream at LF. Whole lines leave the buffer together: they then share one count of users, which
+/// is touched for what a frame keeps and not for every line.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Whole lines, the ones before `start` already read; empty again before the buffer is asked for more.
+    chunk: Bytes,
+    start: usize,
     /// How far the buffer has been searched for a line end.
     searched: usize,
     /// Inside a line that passed the cap: everything up to its end is dropped.
     discarding: bool,
-    open: Option<Open>,
     strip: Strip,
     max_line: Option<usize>,
-    max_block: Option<usize>,
-    counters: Counters,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +109,6 @@ struct Open {
     block: Block,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guard {
-    Begin,
-    End,
-    Error,
-}
-
 impl ControlCodec {
     /// For bytes from a pipe, as orch's own client gives them.
     pub fn new() -> Self {
@@ -115,19 +118,16 @@ impl ControlCodec {
     /// For recordings: strips a carriage return at the end of a line and the wrapper of `-CC`
     /// (`ESC P1000p` before the first line, `ESC \` after the last).
     pub fn for_recordings() -> Self {
-        Self {
-            strip: Strip::Terminal,
-            ..Self::default()
-        }
+        let mut codec = Self::default();
+        codec.lines.strip = Strip::Terminal;
+        codec
     }
 
     /// Other caps than [`MAX_LINE`] and [`MAX_BLOCK`], in bytes.
-    pub fn with_caps(self, max_line: usize, max_block: usize) -> Self {
-        Self {
-            max_line: Some(max_line),
-            max_block: Some(max_block),
-            ..self
-        }
+    pub fn with_caps(mut self, max_line: usize, max_block: usize) -> Self {
+        self.lines.max_line = Some(max_line);
+        self.max_block = Some(max_block);
+        self
     }
 
     /// What was met so far.
@@ -135,133 +135,168 @@ impl ControlCodec {
         self.counters
     }
 
-    /// Takes the next whole line off the buffer, without its line end.
-    fn line(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
-        loop {
-            let Some(at) = memchr(b'\n', &buffer[self.searched..]) else {
-                self.searched = buffer.len();
-                if self.searched > self.max_line.unwrap_or(MAX_LINE) {
-                    if !self.discarding {
-                        self.counters.oversized_lines += 1;
+    /// Reads on to the next frame in the lines that are whole.
+    fn next(&mut self, buffer: &mut BytesMut) -> Option<Frame> {
+        let Self {
+            lines,
+            open,
+            max_block,
+            counters,
+        } = self;
+        while let Some((chunk, line)) = lines.next(buffer, open.is_none(), counters) {
+            let frame = match open {
+                Some(block) if block.is_ended_by(line) => {
+                    block.block.ok = line.starts_with(b"%end ");
+                    open.take().map(|open| Frame::Reply(open.block))
+                }
+                Some(block) => {
+                    block.size += line.len() + 1;
+                    // An answer is one line or about a screen; growing to that in steps is felt.
+                    if block.block.lines.is_empty() {
+                        block.block.lines.reserve(32);
                     }
-                    self.discarding = true;
-                    buffer.clear();
-                    self.searched = 0;
+                    block.block.lines.push(chunk.slice_ref(line));
+                    if block.size > max_block.unwrap_or(MAX_BLOCK) {
+                        counters.oversized_blocks += 1;
+                        open.take().map(|open| Frame::Truncated(open.block))
+                    } else {
+                        None
+                    }
+                }
+                None => {
+                    *open = Open::begun_by(chunk, line);
+                    match open {
+                        Some(_) => None,
+                        None => Some(outside(chunk, line, counters)),
+                    }
+                }
+            };
+            if frame.is_some() {
+                return frame;
+            }
+        }
+        None
+    }
+}
+
+impl Lines {
+    /// The next whole line without its line end, and the chunk that it is part of.
+    fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        outside: bool,
+        counters: &mut Counters,
+    ) -> Option<(&Bytes, &[u8])> {
+        let line = loop {
+            let Some(length) = memchr(b'\n', &self.chunk[self.start..]) else {
+                if self.refill(buffer, counters) {
+                    continue;
                 }
                 return None;
             };
-            let end = self.searched + at;
-            self.searched = 0;
-            self.counters.lines += 1;
+            let line = self.start..self.start + length;
+            self.start = line.end + 1;
+            counters.lines += 1;
             if std::mem::take(&mut self.discarding) {
-                buffer.advance(end + 1);
                 continue;
             }
-            if end > self.max_line.unwrap_or(MAX_LINE) {
-                self.counters.oversized_lines += 1;
-                buffer.advance(end + 1);
+            if length > self.max_line.unwrap_or(MAX_LINE) {
+                counters.oversized_lines += 1;
                 continue;
             }
-            let mut line = buffer.split_to(end + 1);
-            line.truncate(end);
-            if let Some(line) = self.stripped(line.freeze()) {
-                return Some(line);
+            match self.strip {
+                Strip::Nothing => break line,
+                Strip::Terminal => match stripped(&self.chunk[line.clone()], outside) {
+                    Some(inner) => break line.start + inner.start..line.start + inner.end,
+                    None => continue,
+                },
             }
-        }
+        };
+        Some((&self.chunk, &self.chunk[line]))
     }
 
-    /// `None` for a line that was nothing but the wrapper.
-    fn stripped(&self, mut line: Bytes) -> Option<Bytes> {
-        if self.strip == Strip::Nothing {
-            return Some(line);
+    /// Takes what is whole off the buffer; false when nothing is.
+    fn refill(&mut self, buffer: &mut BytesMut, counters: &mut Counters) -> bool {
+        // Given up first: the buffer can use its memory again only once nobody else does.
+        self.chunk = Bytes::new();
+        self.start = 0;
+        if let Some(at) = memrchr(b'\n', &buffer[self.searched..]) {
+            self.chunk = buffer.split_to(self.searched + at + 1).freeze();
+            self.searched = 0;
+            return true;
         }
-        while line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
+        self.searched = buffer.len();
+        if self.searched > self.max_line.unwrap_or(MAX_LINE) {
+            counters.oversized_lines += u64::from(!self.discarding);
+            self.discarding = true;
+            buffer.clear();
+            self.searched = 0;
         }
-        let before = line.len();
-        if self.open.is_none() && line.starts_with(b"\x1bP1000p") {
-            line.advance(7);
-        }
-        if self.open.is_none() && line.ends_with(b"\x1b\\") {
-            line.truncate(line.len() - 2);
-        }
-        (line.len() == before || !line.is_empty()).then_some(line)
+        false
     }
+}
 
-    fn frame(&mut self, line: Bytes) -> Option<Frame> {
-        if let Some(open) = &mut self.open {
-            match guard(&line) {
-                Some((kind @ (Guard::End | Guard::Error), _)) if tail(&line) == open.tail => {
-                    let mut block = self.open.take()?.block;
-                    block.ok = kind == Guard::End;
-                    return Some(Frame::Reply(block));
-                }
-                _ => {
-                    open.size += line.len() + 1;
-                    open.block.lines.push(line);
-                    if open.size > self.max_block.unwrap_or(MAX_BLOCK) {
-                        self.counters.oversized_blocks += 1;
-                        return Some(Frame::Truncated(self.open.take()?.block));
-                    }
-                    return None;
-                }
-            }
+/// What is left of a line of a terminal's recording; `None` for one that was nothing but the wrapper.
+fn stripped(line: &[u8], outside: bool) -> Option<Range<usize>> {
+    let end = line
+        .iter()
+        .rposition(|&b| b != b'\r')
+        .map_or(0, |at| at + 1);
+    let mut inner = 0..end;
+    if outside && line[..end].starts_with(b"\x1bP1000p") {
+        inner.start = 7;
+    }
+    if outside && line[inner.clone()].ends_with(b"\x1b\\") {
+        inner.end -= 2;
+    }
+    (inner.len() == end || !inner.is_empty()).then_some(inner)
+}
+
+/// A line that stands in no block.
+fn outside(chunk: &Bytes, line: &[u8], counters: &mut Counters) -> Frame {
+    match Notification::parse_in(chunk, line) {
+        Some(notification) => {
+            counters.unknown += u64::from(matches!(notification, Notification::Unknown { .. }));
+            Frame::Notification(notification)
         }
-        if let Some((Guard::Begin, (time, number, flags))) = guard(&line) {
-            let block = Block {
+        None => {
+            counters.strays += 1;
+            Frame::Stray(chunk.slice_ref(line))
+        }
+    }
+}
+
+impl Open {
+    /// `%begin T N F`, nothing before and nothing after.
+    fn begun_by(chunk: &Bytes, line: &[u8]) -> Option<Self> {
+        let tail = line.strip_prefix(b"%begin ")?;
+        let (_, (time, number, flags)) = all_consuming((
+            signed::<_, nom::error::Error<&[u8]>>,
+            preceded(byte(' '), unsigned),
+            preceded(byte(' '), unsigned),
+        ))
+        .parse(tail)
+        .ok()?;
+        Some(Self {
+            tail: chunk.slice_ref(tail),
+            size: 0,
+            block: Block {
                 ok: true,
                 time,
                 number,
                 flags,
                 lines: Vec::new(),
-            };
-            self.open = Some(Open {
-                tail: tail(&line),
-                size: 0,
-                block,
-            });
-            return None;
-        }
-        match Notification::parse(&line) {
-            Some(notification) => {
-                if matches!(notification, Notification::Unknown { .. }) {
-                    self.counters.unknown += 1;
-                }
-                Some(Frame::Notification(notification))
-            }
-            None => {
-                self.counters.strays += 1;
-                Some(Frame::Stray(line))
-            }
-        }
+            },
+        })
     }
-}
 
-/// `%begin|end|error T N F`, nothing before and nothing after.
-fn guard(line: &[u8]) -> Option<(Guard, (i64, u32, u32))> {
-    if !matches!(line, [b'%', b'b' | b'e', ..]) {
-        return None;
+    /// `%end` or `%error` with the tail of the beginning, to the byte.
+    fn is_ended_by(&self, line: &[u8]) -> bool {
+        let [b'%', b'e', ..] = line else { return false };
+        [&b"%end "[..], b"%error "]
+            .iter()
+            .any(|word| line.strip_prefix(*word) == Some(&*self.tail))
     }
-    let kind = alt((
-        map(
-            tag::<_, _, nom::error::Error<&[u8]>>(&b"%begin "[..]),
-            |_| Guard::Begin,
-        ),
-        map(tag(&b"%end "[..]), |_| Guard::End),
-        map(tag(&b"%error "[..]), |_| Guard::Error),
-    ));
-    let numbers = (
-        signed,
-        preceded(byte(' '), separated_pair(unsigned, byte(' '), unsigned)),
-    );
-    let (_, (kind, (time, (number, flags)))) = all_consuming((kind, numbers)).parse(line).ok()?;
-    Some((kind, (time, number, flags)))
-}
-
-/// Everything after the guard's own word.
-fn tail(line: &Bytes) -> Bytes {
-    let start = memchr(b' ', line).map_or(line.len(), |at| at + 1);
-    line.slice(start..)
 }
 
 impl Decoder for ControlCodec {
@@ -269,28 +304,22 @@ impl Decoder for ControlCodec {
     type Error = std::io::Error;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, std::io::Error> {
-        while let Some(line) = self.line(buffer) {
-            if let Some(frame) = self.frame(line) {
-                return Ok(Some(frame));
-            }
-        }
-        Ok(None)
+        Ok(self.next(buffer))
     }
 
     /// The last line may lack its end; a block that is still open is truncated.
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, std::io::Error> {
-        if let Some(frame) = self.decode(buffer)? {
+        if let Some(frame) = self.next(buffer) {
             return Ok(Some(frame));
         }
-        self.searched = 0;
-        if !buffer.is_empty() && !std::mem::take(&mut self.discarding) {
-            self.counters.lines += 1;
-            let last = buffer.split().freeze();
-            if let Some(frame) = self.stripped(last).and_then(|last| self.frame(last)) {
+        if !buffer.is_empty() && !std::mem::take(&mut self.lines.discarding) {
+            buffer.extend_from_slice(b"\n");
+            if let Some(frame) = self.next(buffer) {
                 return Ok(Some(frame));
             }
         }
         buffer.clear();
+        self.lines.searched = 0;
         Ok(self.open.take().map(|open| Frame::Truncated(open.block)))
     }
 }

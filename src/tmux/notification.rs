@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till1, take_while1};
-use nom::character::complete::char as byte;
-use nom::combinator::{all_consuming, map, map_opt, rest, value};
+use nom::character::complete::{char as byte, u32 as digits, u64 as long_digits};
+use nom::combinator::{all_consuming, map, rest, value};
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
@@ -140,10 +140,15 @@ impl Notification {
     /// Reads one line without its line end. `None` when the line is no notification at all: it does not
     /// start with `%` and a name, or is a block guard standing alone.
     pub fn parse(line: &Bytes) -> Option<Self> {
+        Self::parse_in(line, line)
+    }
+
+    /// The same for a line inside `whole`, whose memory the values that are kept go on sharing.
+    pub(super) fn parse_in(whole: &Bytes, line: &[u8]) -> Option<Self> {
         if let Ok((_, (pane, data))) = output(line) {
             return Some(Self::Output {
                 pane,
-                data: Escaped(line.slice_ref(data)),
+                data: Escaped(whole.slice_ref(data)),
             });
         }
         let (arguments, name) = name(line).ok()?;
@@ -156,10 +161,10 @@ impl Notification {
             [b' ', arguments @ ..] => Some(arguments),
             _ => return None,
         };
-        let known = arguments_of(line, name, arguments);
+        let known = arguments_of(whole, name, arguments);
         Some(known.unwrap_or_else(|malformed| Self::Unknown {
-            name: line.slice_ref(name),
-            text: line.slice_ref(arguments.unwrap_or_default()),
+            name: whole.slice_ref(name),
+            text: whole.slice_ref(arguments.unwrap_or_default()),
             malformed,
         }))
     }
@@ -175,24 +180,16 @@ fn name(input: Input<'_>) -> IResult<Input<'_>, Input<'_>> {
     .parse(input)
 }
 
-fn number<T: std::str::FromStr>(input: Input<'_>) -> IResult<Input<'_>, T> {
-    map_opt(
-        take_while1(|b: u8| b.is_ascii_digit()),
-        |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok(),
-    )
-    .parse(input)
-}
-
 fn pane(input: Input<'_>) -> IResult<Input<'_>, PaneId> {
-    map(preceded(byte('%'), number), PaneId).parse(input)
+    map(preceded(byte('%'), digits), PaneId).parse(input)
 }
 
 fn window(input: Input<'_>) -> IResult<Input<'_>, WindowId> {
-    map(preceded(byte('@'), number), WindowId).parse(input)
+    map(preceded(byte('@'), digits), WindowId).parse(input)
 }
 
 fn session(input: Input<'_>) -> IResult<Input<'_>, SessionId> {
-    map(preceded(byte('$'), number), SessionId).parse(input)
+    map(preceded(byte('$'), digits), SessionId).parse(input)
 }
 
 fn blank(input: Input<'_>) -> IResult<Input<'_>, char> {
@@ -227,9 +224,13 @@ fn after_colon(input: Input<'_>) -> IResult<Input<'_>, Input<'_>> {
 }
 
 /// `Err(malformed)`: false for a name that is not known.
-fn arguments_of(line: &Bytes, name: &[u8], arguments: Option<&[u8]>) -> Result<Notification, bool> {
+fn arguments_of(
+    whole: &Bytes,
+    name: &[u8],
+    arguments: Option<&[u8]>,
+) -> Result<Notification, bool> {
     use Notification as N;
-    let own = |part: &[u8]| line.slice_ref(part);
+    let own = |part: &[u8]| whole.slice_ref(part);
     let a = arguments.unwrap_or_default();
     let present = arguments.is_some();
 
@@ -280,15 +281,13 @@ fn arguments_of(line: &Bytes, name: &[u8], arguments: Option<&[u8]>) -> Result<N
             .map(|(window, pane)| N::WindowPaneChanged { window, pane }),
         b"session-window-changed" => all(separated_pair(session, blank, window), a)
             .map(|(session, window)| N::SessionWindowChanged { session, window }),
-        b"extended-output" => {
-            all((terminated(pane, blank), number, after_colon), a).map(|(pane, age_ms, data)| {
-                N::ExtendedOutput {
-                    pane,
-                    age_ms,
-                    data: Escaped(own(data)),
-                }
-            })
-        }
+        b"extended-output" => all((terminated(pane, blank), long_digits, after_colon), a).map(
+            |(pane, age_ms, data)| N::ExtendedOutput {
+                pane,
+                age_ms,
+                data: Escaped(own(data)),
+            },
+        ),
         b"layout-change" => {
             layout_change(a).map(|(window, layout, visible_layout, flags)| N::LayoutChange {
                 window,
@@ -304,7 +303,7 @@ fn arguments_of(line: &Bytes, name: &[u8], arguments: Option<&[u8]>) -> Result<N
                 name: own(name),
             })
         }
-        b"subscription-changed" => subscription_changed(line, a),
+        b"subscription-changed" => subscription_changed(whole, a),
         b"sessions-changed" | b"output" => None,
         _ => return Err(false),
     };
@@ -346,26 +345,26 @@ fn client_session_changed(input: Input<'_>) -> Option<(Input<'_>, SessionId, Inp
 
 /// `NAME $S (@W|-) (IDX|-) (%P|-) [more…] : VALUE`: the name may hold blanks, so the first place where
 /// the rest fits ends it.
-fn subscription_changed(line: &Bytes, input: Input<'_>) -> Option<Notification> {
+fn subscription_changed(whole: &Bytes, input: Input<'_>) -> Option<Notification> {
     memchr::memmem::find_iter(input, b" $")
         .filter(|&at| at > 0)
         .find_map(|at| {
             let (_, (session, window, index, pane, value)) = (
                 terminated(session, blank),
                 terminated(or_dash(window), blank),
-                terminated(or_dash(number), blank),
+                terminated(or_dash(digits), blank),
                 or_dash(pane),
                 after_colon,
             )
                 .parse(&input[at + 1..])
                 .ok()?;
             Some(Notification::SubscriptionChanged {
-                name: line.slice_ref(&input[..at]),
+                name: whole.slice_ref(&input[..at]),
                 session,
                 window,
                 index,
                 pane,
-                value: line.slice_ref(value),
+                value: whole.slice_ref(value),
             })
         })
 }
