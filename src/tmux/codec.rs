@@ -14,7 +14,7 @@ use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::tag;
 use nom::character::complete::{char as byte, i64 as signed, u32 as unsigned};
-use nom::combinator::{all_consuming, map};
+use nom::combinator::{all_consuming, map, not};
 use nom::sequence::{preceded, separated_pair};
 use tokio_util::codec::Decoder;
 
@@ -24,6 +24,11 @@ use super::notification::Notification;
 pub const MAX_LINE: usize = 16 << 20;
 /// Largest body of a block that is kept, in bytes (64 MiB).
 pub const MAX_BLOCK: usize = 64 << 20;
+
+/// What `-CC` writes before its first line.
+const WRAPPER_OPENS: &[u8] = b"\x1bP1000p";
+/// What `-CC` writes after its last line.
+const WRAPPER_CLOSES: &[u8] = b"\x1b\\";
 
 /// The answer to one command: what stood between `%begin` and `%end` or `%error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,8 +117,9 @@ impl ControlCodec {
         Self::default()
     }
 
-    /// For recordings: strips a carriage return at the end of a line and the wrapper of `-CC`
-    /// (`ESC P1000p` before the first line, `ESC \` after the last).
+    /// For recordings: strips carriage returns at the end of a line and the wrapper of `-CC`
+    /// (`ESC P1000p` before the first line, `ESC \` after the last; several recordings may follow
+    /// each other).
     pub fn for_recordings() -> Self {
         Self {
             strip: Strip::Terminal,
@@ -164,14 +170,15 @@ impl ControlCodec {
             }
             let mut line = buffer.split_to(end + 1);
             line.truncate(end);
-            if let Some(line) = self.stripped(line.freeze()) {
+            if let Some(line) = self.stripped(line.freeze(), false) {
                 return Some(line);
             }
         }
     }
 
-    /// `None` for a line that was nothing but the wrapper.
-    fn stripped(&self, mut line: Bytes) -> Option<Bytes> {
+    /// `None` for a line that was nothing but the wrapper. It stands at the start of a line outside
+    /// blocks, or after the very last one; anywhere else these bytes are data.
+    fn stripped(&self, mut line: Bytes, at_end: bool) -> Option<Bytes> {
         if self.strip == Strip::Nothing {
             return Some(line);
         }
@@ -179,11 +186,16 @@ impl ControlCodec {
             line.truncate(line.len() - 1);
         }
         let before = line.len();
-        if self.open.is_none() && line.starts_with(b"\x1bP1000p") {
-            line.advance(7);
+        if self.open.is_none() {
+            while let Some(wrapper) = [WRAPPER_OPENS, WRAPPER_CLOSES]
+                .iter()
+                .find(|w| line.starts_with(w))
+            {
+                line.advance(wrapper.len());
+            }
         }
-        if self.open.is_none() && line.ends_with(b"\x1b\\") {
-            line.truncate(line.len() - 2);
+        if at_end && line.ends_with(WRAPPER_CLOSES) {
+            line.truncate(line.len() - WRAPPER_CLOSES.len());
         }
         (line.len() == before || !line.is_empty()).then_some(line)
     }
@@ -251,7 +263,7 @@ fn guard(line: &[u8]) -> Option<(Guard, (i64, u32, u32))> {
         map(tag(&b"%error "[..]), |_| Guard::Error),
     ));
     let numbers = (
-        signed,
+        preceded(not(byte('+')), signed),
         preceded(byte(' '), separated_pair(unsigned, byte(' '), unsigned)),
     );
     let (_, (kind, (time, (number, flags)))) = all_consuming((kind, numbers)).parse(line).ok()?;
@@ -283,14 +295,16 @@ impl Decoder for ControlCodec {
             return Ok(Some(frame));
         }
         self.searched = 0;
-        if !buffer.is_empty() && !std::mem::take(&mut self.discarding) {
+        let last = buffer.split().freeze();
+        if std::mem::take(&mut self.discarding) {
             self.counters.lines += 1;
-            let last = buffer.split().freeze();
-            if let Some(frame) = self.stripped(last).and_then(|last| self.frame(last)) {
+        } else if !last.is_empty() {
+            self.counters.lines += 1;
+            let last = self.stripped(last, true);
+            if let Some(frame) = last.and_then(|last| self.frame(last)) {
                 return Ok(Some(frame));
             }
         }
-        buffer.clear();
         Ok(self.open.take().map(|open| Frame::Truncated(open.block)))
     }
 }
@@ -416,6 +430,81 @@ mod tests {
                 Frame::Notification(Notification::Exit { reason: None })
             ]
         );
+    }
+
+    #[test]
+    fn the_wrapper_stands_at_line_starts_and_at_the_very_end() {
+        let recorded = |bytes: &[u8]| decode_in(&mut ControlCodec::for_recordings(), &[bytes]);
+        let exit = || Frame::Notification(Notification::Exit { reason: None });
+        let stray = |text: &'static str| Frame::Stray(Bytes::from_static(text.as_bytes()));
+        let message = |text: &'static str| {
+            let text = Bytes::from_static(text.as_bytes());
+            Frame::Notification(Notification::Message { text })
+        };
+
+        // One recording after the other: the end of the first and the start of the next share a line.
+        let one = b"\x1bP1000p%begin 1 2 0\r\n%end 1 2 0\r\n%exit\r\n\x1b\\";
+        assert_eq!(
+            recorded(&one.repeat(2)),
+            [
+                reply(true, 2, 0, &[]),
+                exit(),
+                reply(true, 2, 0, &[]),
+                exit()
+            ]
+        );
+        assert_eq!(
+            recorded(b"%exit\r\n\x1b\\$ ls\r\n"),
+            [exit(), stray("$ ls")]
+        );
+        // At the end of a whole line it is data, as in a body.
+        assert_eq!(
+            recorded(b"%message a\x1b\\\n%exit\n"),
+            [message("a\x1b\\"), exit()]
+        );
+        let body = b"%begin 1 2 1\n\x1b\\\n\x1bP1000pa\n%end 1 2 1\n";
+        assert_eq!(
+            recorded(body),
+            [reply(true, 2, 1, &["\x1b\\", "\x1bP1000pa"])]
+        );
+        // The stream ends in it, whatever was open.
+        assert_eq!(recorded(b"%exit\x1b\\"), [exit()]);
+        let frames = recorded(b"%begin 1 2 1\r\na\r\n\x1b\\");
+        assert!(matches!(&frames[..], [Frame::Truncated(block)] if block.lines == ["a"]));
+    }
+
+    #[test]
+    fn guards_are_numbers_that_fit() {
+        for line in [
+            &b"%begin"[..],
+            b"%begin 1 2",
+            b"%begin 1 2 1 1",
+            b"%begin 1 2 1 ",
+            b"%begin  1 2 1",
+            b"%begin +1 2 1",
+            b"%begin 1 -2 1",
+            b"%begin 1 4294967296 1",
+            b"%begin 9223372036854775808 2 1",
+        ] {
+            let expected = Frame::Stray(Bytes::copy_from_slice(line));
+            assert_eq!(decode(line), [expected]);
+        }
+        for line in [&b"%begin 0 0 0"[..], b"%begin 1 4294967295 2"] {
+            assert!(matches!(&decode(line)[..], [Frame::Truncated(_)]));
+        }
+    }
+
+    #[test]
+    fn a_line_past_the_cap_counts_even_without_its_end() {
+        for bytes in [&b"%exit\n0123456789"[..], b"%exit\n0123456789\n"] {
+            for cut in 1..bytes.len() {
+                let mut codec = ControlCodec::new().with_caps(5, 5);
+                let frames = decode_in(&mut codec, &bytes.chunks(cut).collect::<Vec<_>>());
+                assert_eq!(frames.len(), 1);
+                assert_eq!(codec.counters().lines, 2, "chunks of {cut}");
+                assert_eq!(codec.counters().oversized_lines, 1, "chunks of {cut}");
+            }
+        }
     }
 
     #[test]
