@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use orch::tmux::client::{self, Config, Signal, Tmux};
-use orch::tmux::{ClientName, Command, PaneId, TmuxText};
+use orch::tmux::{ClientName, Command, PaneId, TmuxText, WindowId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -347,7 +347,14 @@ async fn busy_pane(plan: &Plan) {
             let connection = if with_orch {
                 let connection = Connection::to(&server).await;
                 for (name, format) in orch::panes::subscriptions(1) {
-                    connection.ask(Command::Subscribe { name, format }).await;
+                    let window = WindowId(0);
+                    connection
+                        .ask(Command::Subscribe {
+                            name,
+                            window,
+                            format,
+                        })
+                        .await;
                 }
                 Some(connection)
             } else {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use orch::tmux::{Command, ControlCodec, Frame, Notification};
+use orch::tmux::{Command, ControlCodec, Frame, Notification, WindowId};
 use tokio_util::codec::Decoder;
 
 use server::{Server, median, quick, version};
@@ -281,7 +281,15 @@ fn notifications(wanted: usize) -> Vec<u8> {
         for part in 0..3 {
             for (name, format) in orch::panes::subscriptions(50) {
                 let name = format!("{name}-{part}");
-                let _ = writeln!(stdin, "{}", Command::Subscribe { name, format });
+                let _ = writeln!(
+                    stdin,
+                    "{}",
+                    Command::Subscribe {
+                        name,
+                        window: WindowId(0),
+                        format
+                    }
+                );
             }
         }
         while read.load(Relaxed) < wanted {

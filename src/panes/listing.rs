@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::roster::{Client, Pane};
-use crate::tmux::id::ClientName;
+use crate::tmux::id::{ClientName, WindowId};
 
 /// Parts a row's fields: raw in replies and values of every version (3.4 to 3.5a escape other controls).
 const FIELD: char = '\t';
@@ -35,8 +35,11 @@ pub const CLIENTS: &str = "#{client_control_mode}\t#{client_pid}\t#{client_width
 
 const FIELDS: usize = 22;
 
-/// Names and formats of the server-wide subscriptions for that many panes. An empty "what" expands the
-/// format once for all sessions; windows are shared out by their number when one expansion would be too long.
+/// For the windows of the session that the control client is attached to.
+pub(super) const WINDOWS: &str = "#{W:#{window_id} }";
+
+/// Names and formats of the server-wide subscriptions for that many panes: whatever a subscription is tied to, its
+/// format may loop over all sessions. Windows are shared out by their number when one expansion would be too long.
 pub fn subscriptions(panes: usize) -> Vec<(String, String)> {
     let parts = panes.div_ceil(PANES_PER_SUBSCRIPTION).max(1);
     let rows = format!("#{{P:{}\u{1e}}}", row!());
@@ -55,6 +58,17 @@ pub fn subscriptions(panes: usize) -> Vec<(String, String)> {
 
 fn name(part: usize, parts: usize) -> String {
     format!("orch{part}of{parts}")
+}
+
+/// Reads a reply of [`WINDOWS`].
+pub(super) fn parse_windows(reply: &[Vec<u8>]) -> Vec<WindowId> {
+    let text = reply
+        .first()
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect()
 }
 
 /// The names of [`subscriptions`] when there are that many.

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
-use super::listing::{self, CLIENTS, PANES};
+use super::listing::{self, CLIENTS, PANES, WINDOWS};
 use super::roster::{Change, Ended, Killer, Roster};
 use crate::tmux::client::{Attachment, SendError, Signal, Tmux};
-use crate::tmux::{Command, escape};
+use crate::tmux::{Command, WindowId, escape};
 
 /// What the roster tells its reader, in order.
 #[derive(Debug)]
@@ -28,6 +30,9 @@ pub enum Update {
     Changes(Vec<Change>),
 }
 
+/// How often everything is listed without a hint.
+const SAFETY: Duration = Duration::from_secs(30);
+
 struct Watch {
     tmux: Tmux,
     roster: watch::Sender<Arc<Roster>>,
@@ -36,6 +41,8 @@ struct Watch {
     /// Latest value of each subscription; together they are one snapshot.
     values: BTreeMap<Bytes, Bytes>,
     subscribed: usize,
+    /// The window of the host session that the subscriptions are tied to.
+    tied_to: Option<WindowId>,
 }
 
 /// Runs until the connection's supervisor ends. `updates` is awaited: a slow monitor delays the roster,
@@ -53,11 +60,22 @@ pub async fn run(
         attachment: None,
         values: BTreeMap::new(),
         subscribed: 0,
+        tied_to: None,
     };
     // Signals that were already waiting when the last listing was answered: a value among them may be older
     // than that listing, so it is taken as a hint only.
     let mut suspect = 0usize;
-    while let Some(first) = signals.recv().await {
+    let mut safety = tokio::time::interval(SAFETY);
+    safety.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let first = tokio::select! {
+            signal = signals.recv() => match signal {
+                Some(signal) => signal,
+                None => return,
+            },
+            // A hint may be missed, by us or by tmux.
+            _ = safety.tick() => Signal::Clients,
+        };
         // A burst of hints is one listing.
         let (mut panes, mut clients, mut values) = (false, false, false);
         let mut next = Some(first);
@@ -103,6 +121,7 @@ impl Watch {
         self.attachment = Some(attachment.clone());
         self.values.clear();
         self.subscribed = 0;
+        self.tied_to = None;
         if new_server {
             self.roster.send_replace(Arc::new(Roster {
                 server: Some(attachment.server),
@@ -138,7 +157,10 @@ impl Watch {
 
     async fn list(&mut self, clients: bool) {
         match self.listed(clients).await {
-            Ok(roster) => self.replace(roster, 1).await,
+            Ok(roster) => {
+                self.replace(roster, 1).await;
+                self.check_tie().await;
+            }
             Err(SendError::Closed | SendError::NotAttached) => {}
             Err(error) => tracing::warn!(target: "orch::roster", "listing failed: {error}"),
         }
@@ -180,29 +202,42 @@ impl Watch {
         Ok(lines.iter().map(plain).collect())
     }
 
+    /// Subscribes, or subscribes anew when the number of panes wants another number of parts or the window is gone.
     async fn subscribe(&mut self) {
-        let wanted = listing::subscriptions(self.roster.borrow().panes.len());
-        if wanted.len() == self.subscribed {
+        let parts = listing::subscriptions(self.roster.borrow().panes.len());
+        if parts.len() == self.subscribed && self.tied_to.is_some() {
             return;
         }
-        let old = listing::names(self.subscribed);
-        let mut commands: Vec<Command> = old
-            .into_iter()
-            .map(|name| Command::Unsubscribe { name })
-            .collect();
-        self.subscribed = wanted.len();
+        let Some(window) = self.host_windows().await.first().copied() else {
+            return;
+        };
+        let old = listing::names(self.subscribed).into_iter();
+        let mut commands: Vec<Command> = old.map(|name| Command::Unsubscribe { name }).collect();
+        (self.subscribed, self.tied_to) = (parts.len(), Some(window));
         self.values.clear();
-        commands.extend(
-            wanted
-                .into_iter()
-                .map(|(name, format)| Command::Subscribe { name, format }),
-        );
+        commands.extend(parts.into_iter().map(|(name, format)| Command::Subscribe {
+            name,
+            window,
+            format,
+        }));
         for result in self.tmux.ask_all(commands).await {
             if let Err(error) = result {
                 tracing::warn!(target: "orch::roster", "subscribing failed: {error}");
-                self.subscribed = 0;
+                self.tied_to = None;
             }
         }
+    }
+
+    async fn host_windows(&self) -> Vec<WindowId> {
+        let reply = self.lines(Command::Ask { format: WINDOWS }).await;
+        listing::parse_windows(&reply.unwrap_or_default())
+    }
+
+    /// A subscription falls silent with the window that it is tied to.
+    async fn check_tie(&mut self) {
+        let windows = self.host_windows().await;
+        self.tied_to = self.tied_to.filter(|window| windows.contains(window));
+        self.subscribe().await;
     }
 
     /// A new snapshot by subscription, once every part of it is there.
@@ -225,9 +260,15 @@ impl Watch {
             tracing::warn!(target: "orch::roster", "{bad} rows of a subscription could not be read");
             return self.list(false).await;
         }
-        let mut roster = Roster::clone(&self.roster.borrow());
+        let before = self.roster.borrow().clone();
+        let mut roster = Roster::clone(&before);
         roster.panes = panes.into_iter().map(|pane| (pane.id, pane)).collect();
+        if before.panes.keys().any(|id| !roster.panes.contains_key(id)) {
+            // It may only have moved between two parts: nothing is called gone that a listing still has.
+            return self.list(false).await;
+        }
         self.replace(roster, 0).await;
+        self.subscribe().await;
     }
 
     /// `listings`: how many listings of ours were made to learn of it.
@@ -251,7 +292,6 @@ impl Watch {
         if !changes.is_empty() {
             self.tell(Update::Changes(changes)).await;
         }
-        self.subscribe().await;
     }
 
     /// tmux logs every command with the client that gave it: the entries since our last listing tell a

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 use nom::Parser;
 use nom::character::complete::{char as byte, i64 as signed, u32 as unsigned};
-use nom::combinator::all_consuming;
+use nom::combinator::{all_consuming, not};
 use nom::sequence::preceded;
 use tokio_util::codec::Decoder;
 
@@ -24,6 +24,11 @@ use super::notification::Notification;
 pub const MAX_LINE: usize = 16 << 20;
 /// Largest body of a block that is kept, in bytes (64 MiB).
 pub const MAX_BLOCK: usize = 64 << 20;
+
+/// What `-CC` writes before its first line.
+const WRAPPER_OPENS: &[u8] = b"\x1bP1000p";
+/// What `-CC` writes after its last line.
+const WRAPPER_CLOSES: &[u8] = b"\x1b\\";
 
 /// The answer to one command: what stood between `%begin` and `%end` or `%error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +94,8 @@ struct Lines {
     searched: usize,
     /// Inside a line that passed the cap: everything up to its end is dropped.
     discarding: bool,
+    /// The stream has ended: what is left is its last line.
+    at_end: bool,
     strip: Strip,
     max_line: Option<usize>,
 }
@@ -115,8 +122,9 @@ impl ControlCodec {
         Self::default()
     }
 
-    /// For recordings: strips a carriage return at the end of a line and the wrapper of `-CC`
-    /// (`ESC P1000p` before the first line, `ESC \` after the last).
+    /// For recordings: strips carriage returns at the end of a line and the wrapper of `-CC`
+    /// (`ESC P1000p` before the first line, `ESC \` after the last; several recordings may follow
+    /// each other).
     pub fn for_recordings() -> Self {
         let mut codec = Self::default();
         codec.lines.strip = Strip::Terminal;
@@ -206,10 +214,12 @@ impl Lines {
             }
             match self.strip {
                 Strip::Nothing => break line,
-                Strip::Terminal => match stripped(&self.chunk[line.clone()], outside) {
-                    Some(inner) => break line.start + inner.start..line.start + inner.end,
-                    None => continue,
-                },
+                Strip::Terminal => {
+                    match stripped(&self.chunk[line.clone()], outside, self.at_end) {
+                        Some(inner) => break line.start + inner.start..line.start + inner.end,
+                        None => continue,
+                    }
+                }
             }
         };
         Some((&self.chunk, &self.chunk[line]))
@@ -236,18 +246,23 @@ impl Lines {
     }
 }
 
-/// What is left of a line of a terminal's recording; `None` for one that was nothing but the wrapper.
-fn stripped(line: &[u8], outside: bool) -> Option<Range<usize>> {
+/// What is left of a line of a terminal's recording; `None` for one that was nothing but the wrapper. That stands
+/// at the start of a line outside blocks, or after the very last one; anywhere else its bytes are data.
+fn stripped(line: &[u8], outside: bool, at_end: bool) -> Option<Range<usize>> {
     let end = line
         .iter()
         .rposition(|&b| b != b'\r')
         .map_or(0, |at| at + 1);
     let mut inner = 0..end;
-    if outside && line[..end].starts_with(b"\x1bP1000p") {
-        inner.start = 7;
+    while outside
+        && let Some(wrapper) = [WRAPPER_OPENS, WRAPPER_CLOSES]
+            .iter()
+            .find(|w| line[inner.clone()].starts_with(w))
+    {
+        inner.start += wrapper.len();
     }
-    if outside && line[inner.clone()].ends_with(b"\x1b\\") {
-        inner.end -= 2;
+    if at_end && line[inner.clone()].ends_with(WRAPPER_CLOSES) {
+        inner.end -= WRAPPER_CLOSES.len();
     }
     (inner.len() == end || !inner.is_empty()).then_some(inner)
 }
@@ -271,7 +286,7 @@ impl Open {
     fn begun_by(chunk: &Bytes, line: &[u8]) -> Option<Self> {
         let tail = line.strip_prefix(b"%begin ")?;
         let (_, (time, number, flags)) = all_consuming((
-            signed::<_, nom::error::Error<&[u8]>>,
+            preceded(not(byte('+')), signed::<_, nom::error::Error<&[u8]>>),
             preceded(byte(' '), unsigned),
             preceded(byte(' '), unsigned),
         ))
@@ -312,7 +327,10 @@ impl Decoder for ControlCodec {
         if let Some(frame) = self.next(buffer) {
             return Ok(Some(frame));
         }
-        if !buffer.is_empty() && !std::mem::take(&mut self.lines.discarding) {
+        if std::mem::take(&mut self.lines.discarding) {
+            self.counters.lines += 1;
+        } else if !buffer.is_empty() {
+            self.lines.at_end = true;
             buffer.extend_from_slice(b"\n");
             if let Some(frame) = self.next(buffer) {
                 return Ok(Some(frame));
@@ -445,6 +463,81 @@ mod tests {
                 Frame::Notification(Notification::Exit { reason: None })
             ]
         );
+    }
+
+    #[test]
+    fn the_wrapper_stands_at_line_starts_and_at_the_very_end() {
+        let recorded = |bytes: &[u8]| decode_in(&mut ControlCodec::for_recordings(), &[bytes]);
+        let exit = || Frame::Notification(Notification::Exit { reason: None });
+        let stray = |text: &'static str| Frame::Stray(Bytes::from_static(text.as_bytes()));
+        let message = |text: &'static str| {
+            let text = Bytes::from_static(text.as_bytes());
+            Frame::Notification(Notification::Message { text })
+        };
+
+        // One recording after the other: the end of the first and the start of the next share a line.
+        let one = b"\x1bP1000p%begin 1 2 0\r\n%end 1 2 0\r\n%exit\r\n\x1b\\";
+        assert_eq!(
+            recorded(&one.repeat(2)),
+            [
+                reply(true, 2, 0, &[]),
+                exit(),
+                reply(true, 2, 0, &[]),
+                exit()
+            ]
+        );
+        assert_eq!(
+            recorded(b"%exit\r\n\x1b\\$ ls\r\n"),
+            [exit(), stray("$ ls")]
+        );
+        // At the end of a whole line it is data, as in a body.
+        assert_eq!(
+            recorded(b"%message a\x1b\\\n%exit\n"),
+            [message("a\x1b\\"), exit()]
+        );
+        let body = b"%begin 1 2 1\n\x1b\\\n\x1bP1000pa\n%end 1 2 1\n";
+        assert_eq!(
+            recorded(body),
+            [reply(true, 2, 1, &["\x1b\\", "\x1bP1000pa"])]
+        );
+        // The stream ends in it, whatever was open.
+        assert_eq!(recorded(b"%exit\x1b\\"), [exit()]);
+        let frames = recorded(b"%begin 1 2 1\r\na\r\n\x1b\\");
+        assert!(matches!(&frames[..], [Frame::Truncated(block)] if block.lines == ["a"]));
+    }
+
+    #[test]
+    fn guards_are_numbers_that_fit() {
+        for line in [
+            &b"%begin"[..],
+            b"%begin 1 2",
+            b"%begin 1 2 1 1",
+            b"%begin 1 2 1 ",
+            b"%begin  1 2 1",
+            b"%begin +1 2 1",
+            b"%begin 1 -2 1",
+            b"%begin 1 4294967296 1",
+            b"%begin 9223372036854775808 2 1",
+        ] {
+            let expected = Frame::Stray(Bytes::copy_from_slice(line));
+            assert_eq!(decode(line), [expected]);
+        }
+        for line in [&b"%begin 0 0 0"[..], b"%begin 1 4294967295 2"] {
+            assert!(matches!(&decode(line)[..], [Frame::Truncated(_)]));
+        }
+    }
+
+    #[test]
+    fn a_line_past_the_cap_counts_even_without_its_end() {
+        for bytes in [&b"%exit\n0123456789"[..], b"%exit\n0123456789\n"] {
+            for cut in 1..bytes.len() {
+                let mut codec = ControlCodec::new().with_caps(5, 5);
+                let frames = decode_in(&mut codec, &bytes.chunks(cut).collect::<Vec<_>>());
+                assert_eq!(frames.len(), 1);
+                assert_eq!(codec.counters().lines, 2, "chunks of {cut}");
+                assert_eq!(codec.counters().oversized_lines, 1, "chunks of {cut}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::escape::{TmuxText, quote};
-use super::id::{ClientName, PaneId, SessionId};
+use super::id::{ClientName, PaneId, SessionId, WindowId};
 
 /// Name of one of orch's own variables in tmux, `ORCH_…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,8 +30,15 @@ pub enum Command {
     ListClients { format: &'static str },
     /// tmux's log of commands and messages, newest first (`show-messages`).
     ShowMessages,
-    /// Watches a format over all sessions; a value comes at most once a second, on change.
-    Subscribe { name: String, format: String },
+    /// Watches a format; a value comes at most once a second, on change. It is tied to a window of the attached
+    /// session and silent once that is gone. Tied to the session itself, as a subscription can be too, tmux
+    /// (seen on 3.3a) crashes when the session is killed and the timer fires before the client has left: it
+    /// writes the id of a session that is no more.
+    Subscribe {
+        name: String,
+        window: WindowId,
+        format: String,
+    },
     /// Ends a subscription.
     Unsubscribe { name: String },
     /// Moves this control client to another session. Names the client itself, so that a user's own
@@ -78,11 +85,15 @@ impl fmt::Display for Command {
             Self::ListSessions { format } => write!(f, "list-sessions -F {}", quote(format)),
             Self::ListClients { format } => write!(f, "list-clients -F {}", quote(format)),
             Self::ShowMessages => write!(f, "show-messages"),
-            Self::Subscribe { name, format } => {
+            Self::Subscribe {
+                name,
+                window,
+                format,
+            } => {
                 write!(
                     f,
                     "refresh-client -B {}",
-                    quote(&format!("{name}::{format}"))
+                    quote(&format!("{name}:{window}:{format}"))
                 )
             }
             Self::Unsubscribe { name } => write!(f, "refresh-client -B {}", quote(name)),

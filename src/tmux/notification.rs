@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till1, take_while1};
-use nom::character::complete::{char as byte, u32 as digits, u64 as long_digits};
-use nom::combinator::{all_consuming, map, rest, value};
+use nom::character::complete::{char as byte, satisfy, u32 as digits, u64 as long_digits};
+use nom::combinator::{all_consuming, map, peek, rest, value};
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
@@ -172,9 +172,10 @@ impl Notification {
 
 type Input<'a> = &'a [u8];
 
+/// Starts with a letter: `%0` is a pane that some command printed.
 fn name(input: Input<'_>) -> IResult<Input<'_>, Input<'_>> {
     preceded(
-        byte('%'),
+        (byte('%'), peek(satisfy(|c| c.is_ascii_alphabetic()))),
         take_while1(|b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
     )
     .parse(input)
@@ -211,12 +212,12 @@ fn or_dash<'a, T: Clone>(
     alt((map(field, Some), value(None, byte('-'))))
 }
 
-/// The value after ` : `, past fields that a later tmux may put before it.
+/// The value after ` : `, past fields that a later tmux may put before it, each with a blank.
 fn after_colon(input: Input<'_>) -> IResult<Input<'_>, Input<'_>> {
     let at = memchr::memmem::find(input, b" : ");
     match at {
-        Some(at) => Ok((&[], &input[at + 3..])),
-        None => Err(nom::Err::Error(nom::error::Error::new(
+        Some(at) if input.starts_with(b" ") => Ok((&[], &input[at + 3..])),
+        _ => Err(nom::Err::Error(nom::error::Error::new(
             input,
             nom::error::ErrorKind::TakeUntil,
         ))),
@@ -521,6 +522,24 @@ mod tests {
                 true,
             ),
             (b"%sessions-changed now", "sessions-changed", "now", true),
+            (
+                b"%extended-output %1 5ms : x",
+                "extended-output",
+                "%1 5ms : x",
+                true,
+            ),
+            (
+                b"%subscription-changed n $1 @1 1 %1x : v",
+                "subscription-changed",
+                "n $1 @1 1 %1x : v",
+                true,
+            ),
+            (
+                b"%subscription-changed n $1 - - -x : v",
+                "subscription-changed",
+                "n $1 - - -x : v",
+                true,
+            ),
             (b"%brand-new 1 2", "brand-new", "1 2", false),
         ] {
             let line = Bytes::from_static(line);
@@ -545,6 +564,9 @@ mod tests {
             b"%end 1 2 1",
             b"%error x",
             b"%foo:bar",
+            b"%0",
+            b"%1 a",
+            b"%-x",
         ] {
             assert_eq!(N::parse(&Bytes::copy_from_slice(line)), None);
         }
