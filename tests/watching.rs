@@ -251,7 +251,9 @@ fn a_directory_cannot_fake_a_notification() {
         let panes = stage.panes();
         let path = |known: &Value| known["path"].as_str().map(str::to_owned);
         let known = panes.iter().find(|known| known["pane"] == *pane);
-        known.and_then(path).is_some_and(|path| path.ends_with("/x?%exit faked"))
+        known
+            .and_then(path)
+            .is_some_and(|path| path.ends_with("/x?%exit faked"))
     });
     stage.see_a_new_pane("alpha");
     stage.roster_agrees();
@@ -323,7 +325,10 @@ fn footprint(stage: &Stage) -> Vec<String> {
     let clients = "#{?client_control_mode,,#{client_name} #{session_id} #{client_width} #{client_height} #{client_flags}}";
     let mut lines = vec![
         stage.tmux(&["list-windows", "-a", "-F", windows]),
-        stage.tmux(&["list-clients", "-F", clients]).trim().to_owned(),
+        stage
+            .tmux(&["list-clients", "-F", clients])
+            .trim()
+            .to_owned(),
         stage.tmux(&["show-options", "-g"]),
         stage.tmux(&["show-options", "-s"]),
         stage.tmux(&["show-options", "-g", "-w"]),
@@ -333,16 +338,25 @@ fn footprint(stage: &Stage) -> Vec<String> {
         stage.tmux(&["list-keys"]),
         stage.tmux(&["list-buffers"]),
     ];
-    for session in stage.tmux(&["list-sessions", "-F", "#{session_id}"]).lines() {
+    for session in stage
+        .tmux(&["list-sessions", "-F", "#{session_id}"])
+        .lines()
+    {
         lines.push(stage.tmux(&["show-options", "-t", session]));
         lines.push(stage.tmux(&["show-hooks", "-t", session]));
         lines.push(stage.tmux(&["show-environment", "-t", session]));
     }
-    for window in stage.tmux(&["list-windows", "-a", "-F", "#{window_id}"]).lines() {
+    for window in stage
+        .tmux(&["list-windows", "-a", "-F", "#{window_id}"])
+        .lines()
+    {
         lines.push(stage.tmux(&["show-options", "-w", "-t", window]));
         lines.push(stage.tmux(&["show-hooks", "-w", "-t", window]));
     }
-    for pane in stage.tmux(&["list-panes", "-a", "-F", "#{pane_id}"]).lines() {
+    for pane in stage
+        .tmux(&["list-panes", "-a", "-F", "#{pane_id}"])
+        .lines()
+    {
         lines.push(stage.tmux(&["show-options", "-p", "-t", pane]));
     }
     lines
@@ -358,16 +372,26 @@ fn watching_leaves_windows_options_hooks_and_environment_alone() {
     stage.tmux(&["set-option", "-t", "alpha", "@mine", "kept"]);
     stage.seat_a_person("alpha");
     // The windows have found the size of the person's terminal.
-    let size = ["display-message", "-p", "-t", "alpha:first", "#{window_width}x#{window_height}"];
+    let size = [
+        "display-message",
+        "-p",
+        "-t",
+        "alpha:first",
+        "#{window_width}x#{window_height}",
+    ];
     stage.wait_until("the window has its size", || stage.tmux(&size) == "120x39");
     let before = footprint(&stage);
     assert_eq!(stage.variables(), [""; 0]);
 
     stage.run();
     stage.emit("system_failure", "something to show", &[]);
-    stage.wait_until("it is shown", || stage.variable("ORCH_CRITICAL").as_deref() == Some("1"));
+    stage.wait_until("it is shown", || {
+        stage.variable("ORCH_CRITICAL").as_deref() == Some("1")
+    });
     stage.outcome(1);
-    stage.wait_until("the message has passed", || stage.status_line().contains("[alpha]"));
+    stage.wait_until("the message has passed", || {
+        stage.status_line().contains("[alpha]")
+    });
     assert_eq!(footprint(&stage), before, "while it runs");
     assert_eq!(stage.variables().len(), 9, "{:?}", stage.variables());
 

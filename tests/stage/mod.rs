@@ -166,15 +166,7 @@ impl Stage {
 
     /// A new pane beside another, not selected; its id.
     pub(crate) fn split_window(&self, target: &str) -> String {
-        self.tmux(&[
-            "split-window",
-            "-d",
-            "-P",
-            "-F",
-            "#{pane_id}",
-            "-t",
-            target,
-        ])
+        self.tmux(&["split-window", "-d", "-P", "-F", "#{pane_id}", "-t", target])
     }
 
     /// Every pane as tmux lists it, in the words of [`Stage::roster`].
@@ -483,8 +475,13 @@ impl Stage {
     pub(crate) fn drawn(&self) -> String {
         let bytes = std::fs::read(self.at("drawn")).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let sequences = regex::Regex::new("\x1b(\\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>]|k[^\x1b]*\x1b\\\\)|\x0f|\x0e");
-        sequences.expect("a pattern").replace_all(&text, "").into_owned()
+        let sequences = regex::Regex::new(
+            "\x1b(\\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>]|k[^\x1b]*\x1b\\\\)|\x0f|\x0e",
+        );
+        sequences
+            .expect("a pattern")
+            .replace_all(&text, "")
+            .into_owned()
     }
 
     /// orch's messages to a client, by tmux's own log, the oldest first.
@@ -534,7 +531,11 @@ impl Stage {
                 return found;
             }
             if Instant::now() > deadline {
-                panic!("not within {} s: {what}\n{}", PATIENCE.as_secs(), self.report());
+                panic!(
+                    "not within {} s: {what}\n{}",
+                    PATIENCE.as_secs(),
+                    self.report()
+                );
             }
             std::thread::sleep(LOOK);
         }
@@ -557,7 +558,11 @@ impl Stage {
         }
         let said = self.tmux_on("tmux", &["list-panes", "-a"]);
         let _ = writeln!(report, "--- tmux list-panes -a\n{}{}", said.out, said.err);
-        let _ = writeln!(report, "--- the person's screen\n{}", self.screen().join("\n"));
+        let _ = writeln!(
+            report,
+            "--- the person's screen\n{}",
+            self.screen().join("\n")
+        );
         report
     }
 }
