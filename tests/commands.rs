@@ -23,8 +23,6 @@ fn day_file(stage: &Stage) -> PathBuf {
 }
 
 fn messages(events: &[Value]) -> Vec<&str> {
-    let message = |event: &'_ Value| event["message"].as_str().expect("a text").len();
-    assert!(events.iter().all(|event| message(event) > 0));
     events
         .iter()
         .filter_map(|event| event["message"].as_str())

@@ -429,19 +429,8 @@ impl Stage {
             "TMUX= exec tmux -u -S '{}' attach-session -t '{session}'",
             self.socket().display()
         );
-        let new = [
-            "-f",
-            &conf,
-            "new-session",
-            "-d",
-            "-s",
-            "person",
-            &SIZE[0],
-            SIZE[1],
-            SIZE[2],
-            SIZE[3],
-            &shell,
-        ];
+        let new = ["-f", &conf, "new-session", "-d", "-s", "person"];
+        let new = [&new[..], &SIZE[..], &[&shell]].concat();
         let said = self.tmux_on("person", &new);
         assert_eq!(said.code, 0, "{said:?}");
         // Everything that is ever drawn there, also what stands for a moment only.
