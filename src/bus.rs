@@ -42,16 +42,12 @@ impl Bus {
         self.journal.append(self.graded(draft)).await
     }
 
-    /// Publishes from a place that must not wait for the disk; a failure is recorded in the diagnostics.
-    pub fn publish_later(&self, draft: Draft) {
-        let draft = self.graded(draft);
-        let journal = self.journal.clone();
-        tokio::spawn(async move {
-            let what = draft.kind.clone();
-            if let Err(error) = journal.append(draft).await {
-                tracing::error!(target: "orch::bus", "{what} was not accepted: {error}");
-            }
-        });
+    /// Publishes; a failure is recorded in the diagnostics, since nobody waits for the number.
+    pub async fn publish_or_say(&self, draft: Draft) {
+        let what = draft.kind.clone();
+        if let Err(error) = self.publish(draft).await {
+            tracing::error!(target: "orch::bus", "{what} was not accepted: {error}");
+        }
     }
 
     /// The severity of a type, by the configuration or by itself.

@@ -7,6 +7,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -313,6 +314,10 @@ pub struct Holder {
     pub root: PathBuf,
 }
 
+/// A look at who holds the lock ([`holder`]) holds it too, for an instant: only who is refused each time is refused.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+
 /// The lock, held until dropped. The file is never removed: a second one under the same name would be a second lock.
 #[derive(Debug)]
 pub struct Lock(File);
@@ -336,11 +341,14 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(|e| failed("open", e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Ok(Self(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(Err(read_holder(&mut file))),
-            Err(std::fs::TryLockError::Error(error)) => Err(failed("lock", error)),
+        for _ in 0..TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Ok(Self(file))),
+                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(BETWEEN_TRIES),
+                Err(std::fs::TryLockError::Error(error)) => return Err(failed("lock", error)),
+            }
         }
+        Ok(Err(read_holder(&mut file)))
     }
 
     /// Says who holds it.
@@ -477,5 +485,25 @@ mod tests {
         assert_eq!(holder(&path), None);
         assert_eq!(last_holder(&path), Some(me));
         assert!(Lock::take(&path).unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_look_never_costs_a_start_its_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.lock");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = holder(&path);
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let taken = (0..100)
+                .filter(|_| Lock::take(&path).unwrap().is_ok())
+                .count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(taken, 100);
+        });
     }
 }

@@ -2,14 +2,16 @@
 //! never ends its line harms nobody but itself.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +23,7 @@ use crate::journal::AppendError;
 use crate::panes::Roster;
 use crate::state::State;
 
-/// Connections at once; one more is told so and closed.
+/// Connections at once; for one more, the one that has asked nothing for the longest is closed.
 const CONNECTIONS: usize = 256;
 /// Requests of one connection that may be unanswered.
 const UNANSWERED: usize = 256;
@@ -74,7 +76,7 @@ pub fn serve(
 }
 
 async fn accept(listener: UnixListener, context: Context, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut guests = Guests::default();
     let connections = tokio_util::task::TaskTracker::new();
     loop {
         let stream = tokio::select! {
@@ -83,7 +85,7 @@ async fn accept(listener: UnixListener, context: Context, stop: CancellationToke
                 Err(error) => {
                     // Out of descriptors or memory: others need a moment to give some back.
                     tracing::warn!(target: "orch::api", "accept failed: {error}");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             },
@@ -101,32 +103,72 @@ async fn accept(listener: UnixListener, context: Context, stop: CancellationToke
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            refuse(stream);
-            continue;
-        };
         let connection = Connection {
             context: context.clone(),
             peer,
+            guest: guests.welcome(),
         };
         let stop = stop.clone();
-        connections.spawn(async move {
-            connection.run(stream, stop).await;
-            drop(place);
-        });
+        connections.spawn(async move { connection.run(stream, stop).await });
     }
     connections.close();
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), connections.wait()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
 }
 
-fn refuse(stream: UnixStream) {
-    let text = format!("{{\"error\":\"{CONNECTIONS} connections are open already\"}}\n");
-    let _ = stream.try_write(text.as_bytes());
+/// Who is connected, in the order they came.
+#[derive(Default)]
+struct Guests(Vec<Weak<Guest>>);
+
+/// One that is connected.
+struct Guest {
+    came: Instant,
+    /// Milliseconds from then to its last request, 0 before the first.
+    asked: AtomicU64,
+    leave: CancellationToken,
+}
+
+impl Guests {
+    /// A place for one more. Somebody who opens connections and leaves them keeps nobody else out.
+    fn welcome(&mut self) -> Arc<Guest> {
+        let here = |guest: &Weak<Guest>| guest.upgrade().filter(|g| !g.leave.is_cancelled());
+        self.0.retain(|guest| here(guest).is_some());
+        if self.0.len() >= CONNECTIONS
+            && let Some(idle) = self
+                .0
+                .iter()
+                .filter_map(here)
+                .min_by_key(|g| g.last_asked())
+        {
+            tracing::warn!(target: "orch::api", "{CONNECTIONS} connections are open: an idle one is closed");
+            idle.leave.cancel();
+        }
+        let guest = Arc::new(Guest {
+            came: Instant::now(),
+            asked: AtomicU64::new(0),
+            leave: CancellationToken::new(),
+        });
+        self.0.push(Arc::downgrade(&guest));
+        guest
+    }
+}
+
+impl Guest {
+    fn asks(&self) {
+        let since = u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.asked.store(since.max(1), Ordering::Relaxed);
+    }
+
+    /// Those that never asked come first.
+    fn last_asked(&self) -> (bool, Instant) {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (asked > 0, self.came + Duration::from_millis(asked))
+    }
 }
 
 struct Connection {
     context: Context,
     peer: Option<i32>,
+    guest: Arc<Guest>,
 }
 
 /// An answer, now or later, in the order of the requests.
@@ -141,12 +183,19 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let (answers, answers_rx) = mpsc::channel(UNANSWERED);
         let gone = CancellationToken::new();
-        let writing = tokio::spawn(write(writer, answers_rx, stop.clone(), gone.clone()));
+        let mut writing = tokio::spawn(write(writer, answers_rx, stop.clone(), gone.clone()));
+        let served = async {
+            tokio::select! {
+                () = self.read(reader, answers, &stop) => {}
+                () = gone.cancelled() => {}
+            }
+            let _ = (&mut writing).await;
+        };
         tokio::select! {
-            () = self.read(reader, answers, &stop) => {}
-            () = gone.cancelled() => {}
+            () = served => return,
+            () = self.guest.leave.cancelled() => {}
         }
-        let _ = writing.await;
+        writing.abort();
     }
 
     async fn read(
@@ -180,6 +229,7 @@ impl Connection {
     }
 
     async fn answer(&self, line: &str) -> Answer {
+        self.guest.asks();
         let request = match serde_json::from_str(line) {
             Ok(request) => request,
             Err(error) => return Answer::Now(Response::Error(format!("not a request: {error}"))),

@@ -95,10 +95,10 @@ struct Parts {
 /// Handles of the parts' tasks, in the order in which they are taken down.
 struct Tasks {
     api: JoinHandle<()>,
+    monitors: JoinHandle<()>,
     delivery: JoinHandle<()>,
     tmux: JoinHandle<()>,
     roster: JoinHandle<()>,
-    monitors: JoinHandle<()>,
     state: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     journal: JoinHandle<()>,
@@ -205,10 +205,10 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
 
     let tasks = Tasks {
         api,
+        monitors,
         delivery: delivery_task,
         tmux: tmux_task,
         roster: roster_task,
-        monitors,
         state: state_task,
         dispatcher,
         journal: journal_task,
@@ -237,9 +237,8 @@ async fn take_up(setup: &Setup, parts: &Parts, recovered: Recovered) {
             repair.path.display()
         );
         let data = json!({"offset": repair.offset, "bytes": repair.bytes, "copy": repair.copy});
-        parts
-            .bus
-            .publish_later(Draft::new("log_repaired", "journal", text).with_data(data));
+        let draft = Draft::new("log_repaired", "journal", text).with_data(data);
+        parts.bus.publish_or_say(draft).await;
     }
     let directory = setup.root.spool();
     // Twice: what a start that died had taken, then what came since.
@@ -285,7 +284,12 @@ async fn watch_health(
     bus: bus::Bus,
     stop: CancellationToken,
 ) {
-    while let Some(update) = updates.recv().await {
+    loop {
+        let update = tokio::select! {
+            update = updates.recv() => update,
+            () = stop.cancelled() => None,
+        };
+        let Some(update) = update else { return };
         let drafts: Vec<Draft> = match update {
             Update::Attached {
                 attachment,
@@ -303,13 +307,8 @@ async fn watch_health(
                 .filter_map(|change| health.observe(change))
                 .collect(),
         };
-        if stop.is_cancelled() {
-            continue;
-        }
         for draft in drafts {
-            if let Err(error) = bus.publish(draft).await {
-                tracing::error!(target: "orch::monitors", "an observation was not accepted: {error}");
-            }
+            bus.publish_or_say(draft).await;
         }
     }
 }
@@ -318,12 +317,12 @@ async fn watch_health(
 async fn take_down(tasks: Tasks, stops: Stops) {
     stops.intake.cancel();
     wait("api", END, tasks.api).await;
+    wait("monitors", END, tasks.monitors).await;
     stops.delivery.cancel();
     wait("delivery", DRAIN, tasks.delivery).await;
     stops.tmux.cancel();
     wait("tmux", END, tasks.tmux).await;
     wait("roster", END, tasks.roster).await;
-    wait("monitors", END, tasks.monitors).await;
     // With the last handle of the bus gone the journal writes what it has and ends.
     wait("journal", END, tasks.journal).await;
     wait("dispatcher", END, tasks.dispatcher).await;

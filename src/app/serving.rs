@@ -60,24 +60,22 @@ async fn ended(tasks: &mut Tasks) -> &'static str {
 
 /// A bad file leaves the old configuration in force and says so.
 async fn reload(setup: &Setup, parts: &Parts) {
-    let Some(path) = &setup.config_path else {
-        let text = "asked to reload, but no configuration file is in use: the defaults hold";
-        parts
-            .bus
-            .publish_later(Draft::new("config_reloaded", "config", text));
-        return;
-    };
-    let draft = match config::load(path) {
-        Ok(loaded) => {
+    let path = setup.config_path.as_ref();
+    let draft = match path.map(|path| (path, config::load(path))) {
+        None => {
+            let text = "asked to reload, but no configuration file is in use: the defaults hold";
+            Draft::new("config_reloaded", "config", text)
+        }
+        Some((path, Ok(loaded))) => {
             parts.configure(&loaded.config).await;
             let text = format!("{} is in force", path.display());
             Draft::new("config_reloaded", "config", text).with_data(json!({"ok": true}))
         }
-        Err(error) => {
+        Some((_, Err(error))) => {
             tracing::error!(target: "orch::config", "{error}");
             let text = format!("the old configuration stays in force: {error}");
             Draft::new("config_reloaded", "config", text).with_data(json!({"ok": false}))
         }
     };
-    parts.bus.publish_later(draft);
+    parts.bus.publish_or_say(draft).await;
 }

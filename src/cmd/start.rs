@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::whereabouts::{Settings, Whereabouts};
-use super::{Done, FAILED, Failure, NOT_RUNNING, asking};
+use super::{ANOTHER_RUNS, Done, FAILED, Failure, NOT_RUNNING, asking};
 use crate::api::client::Client;
 use crate::api::protocol::{Request, Response};
 use crate::app::Setup;
@@ -32,11 +32,39 @@ pub(super) fn start(global: &Global) -> Done {
     Ok(0)
 }
 
-/// Starts the orchestrator unless it runs, and waits until it is attached.
+/// Starts the orchestrator unless it runs, and waits until it is attached. Who runs says so itself: what stands in
+/// the lock file may be of the run before.
 pub(super) async fn ensure(setup: &Setup) -> Result<Holder, Failure> {
-    if let Some(holder) = paths::holder(&setup.runtime.lock) {
-        return Ok(holder);
+    let lock = &setup.runtime.lock;
+    let deadline = Instant::now() + READY;
+    let mut child: Option<Child> = None;
+    loop {
+        if let Some((holder, ready)) = answer(&setup.runtime, deadline).await
+            && child
+                .as_ref()
+                .is_none_or(|child| ready && child.id() == holder.pid)
+        {
+            return Ok(holder);
+        }
+        let ended = child.as_mut().and_then(|child| child.try_wait().ok()?);
+        match ended {
+            // Another was there before it. Until it has said so it might still take the other's place.
+            Some(status) if status.code() == Some(ANOTHER_RUNS.into()) => child = None,
+            Some(status) => return Err(failed(setup, &format!("it ended at once ({status})"))),
+            None if child.is_none() && paths::holder(lock).is_none() => {
+                child = Some(launch(setup)?);
+            }
+            None => {}
+        }
+        if Instant::now() > deadline {
+            let what = format!("not attached after {} s", READY.as_secs());
+            return Err(failed(setup, &what));
+        }
+        tokio::time::sleep(LOOK).await;
     }
+}
+
+fn launch(setup: &Setup) -> Result<Child, Failure> {
     if std::os::unix::net::UnixStream::connect(&setup.server.socket).is_err() {
         let socket = setup.server.socket.display();
         return Err(Failure::new(format!(
@@ -45,34 +73,13 @@ pub(super) async fn ensure(setup: &Setup) -> Result<Holder, Failure> {
     }
     setup.runtime.secure(&setup.env).map_err(Failure::new)?;
     setup.root.make().map_err(Failure::new)?;
-    let mut child = spawn(setup)?;
-    let deadline = Instant::now() + READY;
-    loop {
-        if let Some(holder) = ready(&setup.runtime).await {
-            return Ok(holder);
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            // Another start may have won: then that one is waited for.
-            if paths::holder(&setup.runtime.lock).is_none() {
-                let log = setup.root.diagnostics();
-                let last = super::logs::last_lines(&log, 3).join("\n");
-                return Err(Failure::new(format!(
-                    "it ended at once ({status}); {} says:\n{last}",
-                    log.display()
-                )));
-            }
-        }
-        if Instant::now() > deadline {
-            let log = setup.root.diagnostics();
-            let last = super::logs::last_lines(&log, 3).join("\n");
-            return Err(Failure::new(format!(
-                "not attached after {} s; {} says:\n{last}",
-                READY.as_secs(),
-                log.display()
-            )));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    spawn(setup)
+}
+
+fn failed(setup: &Setup, what: &str) -> Failure {
+    let log = setup.root.diagnostics();
+    let last = super::logs::last_lines(&log, 3).join("\n");
+    Failure::new(format!("{what}; {} says:\n{last}", log.display()))
 }
 
 fn spawn(setup: &Setup) -> Result<Child, Failure> {
@@ -106,14 +113,20 @@ fn spawn(setup: &Setup) -> Result<Child, Failure> {
         .map_err(|e| cannot("start the orchestrator", e))
 }
 
-/// Who runs, once it is attached.
-async fn ready(runtime: &Runtime) -> Option<Holder> {
-    let holder = paths::holder(&runtime.lock)?;
-    let mut client = Client::connect(&runtime.socket).await.ok()?;
-    match client.ask(&Request::Status).await {
-        Ok(Response::Status(status)) if status["ready"] == true => Some(holder),
-        _ => None,
-    }
+/// Who runs, and whether it is attached, by its own word.
+async fn answer(runtime: &Runtime, deadline: Instant) -> Option<(Holder, bool)> {
+    let asking = async {
+        let mut client = Client::connect(&runtime.socket).await.ok()?;
+        match client.ask(&Request::Status).await {
+            Ok(Response::Status(status)) => Some(status),
+            _ => None,
+        }
+    };
+    let status = tokio::time::timeout_at(deadline.into(), asking)
+        .await
+        .ok()??;
+    let ready = status["ready"] == true;
+    Some((serde_json::from_value(status).ok()?, ready))
 }
 
 pub(super) fn stop(global: &Global) -> Done {
@@ -131,16 +144,25 @@ pub(super) fn stop(global: &Global) -> Done {
     })
 }
 
-/// Asks it to stop through its socket and waits until its lock is free: no process is ever signalled by number.
+/// Asks it to stop through its socket and waits until its lock is free, or another's: no process is ever signalled
+/// by number.
 async fn halt(whereabouts: &Whereabouts) -> Result<(), Failure> {
+    let runtime = &whereabouts.runtime;
     let deadline = Instant::now() + STOPPED;
-    let mut asked = false;
-    while paths::holder(&whereabouts.runtime.lock).is_some() {
-        if !asked && let Ok(mut client) = Client::connect(&whereabouts.runtime.socket).await {
-            asked = client.ask(&Request::Stop).await.is_ok();
+    let mut asked = None;
+    while let Some(holder) = paths::holder(&runtime.lock) {
+        if asked.is_some_and(|pid| pid != holder.pid) {
+            return Ok(());
+        }
+        if asked.is_none()
+            && let Some((runs, _)) = answer(runtime, deadline).await
+            && let Ok(mut client) = Client::connect(&runtime.socket).await
+            && client.ask(&Request::Stop).await.is_ok()
+        {
+            asked = Some(runs.pid);
         }
         if Instant::now() > deadline {
-            let why = if asked {
+            let why = if asked.is_some() {
                 "it has not ended"
             } else {
                 "its socket does not answer"

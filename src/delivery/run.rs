@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,10 @@ struct Running {
     unsaved: bool,
     outcomes: BTreeMap<Verdict, u64>,
     shown: mpsc::Sender<Vec<(ClientName, Option<String>)>>,
+    /// The last event that was decided on.
+    decided: u64,
+    /// Events of delivery's own on their way to the journal.
+    publishing: JoinSet<()>,
     /// The latest rosters: an event about a pane may come after the pane has left.
     rosters: VecDeque<Arc<Roster>>,
     snapshot: watch::Sender<Snapshot>,
@@ -140,6 +145,8 @@ pub fn start(parts: Parts, stop: CancellationToken) -> (Delivery, tokio::task::J
         unsaved: false,
         outcomes: BTreeMap::new(),
         shown,
+        decided: 0,
+        publishing: JoinSet::new(),
         rosters: VecDeque::new(),
         snapshot,
         wanted,
@@ -219,9 +226,7 @@ impl Running {
                 () = stop.cancelled() => break,
             }
         }
-        while let Ok(event) = events.try_recv() {
-            self.decide(&event).await;
-        }
+        self.drain(&mut events).await;
         // A message on its way has a moment to arrive, so that its outcome is the true one.
         if self.desk.is_showing()
             && let Ok(Some(results)) =
@@ -235,7 +240,29 @@ impl Running {
         self.save(true).await;
     }
 
+    /// What is accepted already and still on its way here is decided on too. Nobody else publishes any more.
+    async fn drain(&mut self, events: &mut mpsc::Receiver<Arc<Event>>) {
+        let journal = self.bus.journal().clone();
+        let mut publishing = std::mem::take(&mut self.publishing);
+        let settled = async move {
+            while publishing.join_next().await.is_some() {}
+            journal.settled().await.unwrap_or(0)
+        };
+        tokio::pin!(settled);
+        let mut last = None;
+        while last.is_none_or(|last| self.decided < last) {
+            tokio::select! {
+                settled = &mut settled, if last.is_none() => last = Some(settled),
+                event = events.recv() => match event {
+                    Some(event) => self.decide(&event).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
     async fn decide(&mut self, event: &Event) {
+        self.decided = self.decided.max(event.seq);
         let place = self.place_of(event);
         let actions = self.desk.accept(event, place, self.clock.now());
         self.carry_out(actions).await;
@@ -292,7 +319,12 @@ impl Running {
                     self.unsaved = true;
                 }
                 Action::Receipt(receipt) => self.bus.journal().receipt(receipt),
-                Action::Publish(draft) => self.bus.publish_later(draft),
+                Action::Publish(draft) => {
+                    let bus = self.bus.clone();
+                    self.publishing
+                        .spawn(async move { bus.publish_or_say(draft).await });
+                    while self.publishing.try_join_next().is_some() {}
+                }
                 Action::Uncover(clients) => {
                     let tmux = self.tmux.clone();
                     tokio::spawn(async move { message::uncover(&tmux, clients).await });

@@ -74,6 +74,7 @@ pub struct Journal {
     critical: mpsc::Sender<Waiting>,
     ordinary: mpsc::Sender<Waiting>,
     notes: mpsc::UnboundedSender<Note>,
+    settled: mpsc::UnboundedSender<oneshot::Sender<u64>>,
 }
 
 impl std::fmt::Debug for Waiting {
@@ -114,6 +115,17 @@ impl Journal {
             .map_err(|_| AppendError::Closed)?
     }
 
+    /// The number of this run's last event, 0 for none, once everything that was handed over before is on disk and
+    /// on its way to `committed`.
+    ///
+    /// # Errors
+    /// [`AppendError::Closed`] when the writer has ended.
+    pub async fn settled(&self) -> Result<u64, AppendError> {
+        let (answer, last) = oneshot::channel();
+        self.settled.send(answer).map_err(|_| AppendError::Closed)?;
+        last.await.map_err(|_| AppendError::Closed)
+    }
+
     /// Records a receipt. Never waits: there are few per event, and events are bounded.
     pub fn receipt(&self, receipt: Receipt) {
         let _ = self.notes.send(Note::Receipt(receipt));
@@ -143,6 +155,7 @@ pub fn open(
     let (critical, critical_rx) = mpsc::channel(QUEUE);
     let (ordinary, ordinary_rx) = mpsc::channel(QUEUE);
     let (notes, notes_rx) = mpsc::unbounded_channel();
+    let (settled, settled_rx) = mpsc::unbounded_channel();
     let writer = Writer {
         files: Files {
             dir: dir.to_owned(),
@@ -150,9 +163,11 @@ pub fn open(
             newest: left.newest,
         },
         next: left.last_seq + 1,
+        last_event: 0,
         critical: critical_rx,
         ordinary: ordinary_rx,
         notes: notes_rx,
+        settled: settled_rx,
         committed,
     };
     let task = tokio::spawn(writer.run());
@@ -166,6 +181,7 @@ pub fn open(
             critical,
             ordinary,
             notes,
+            settled,
         },
         recovered,
         task,
@@ -175,9 +191,11 @@ pub fn open(
 struct Writer {
     files: Files,
     next: u64,
+    last_event: u64,
     critical: mpsc::Receiver<Waiting>,
     ordinary: mpsc::Receiver<Waiting>,
     notes: mpsc::UnboundedReceiver<Note>,
+    settled: mpsc::UnboundedReceiver<oneshot::Sender<u64>>,
     committed: mpsc::Sender<Arc<Event>>,
 }
 
@@ -199,6 +217,11 @@ impl Writer {
                 Some(first) = self.critical.recv() => waiting.push(first),
                 Some(first) = self.ordinary.recv() => waiting.push(first),
                 Some(first) = self.notes.recv() => notes.push(first),
+                // Last: all that came before is written.
+                Some(answer) = self.settled.recv() => {
+                    let _ = answer.send(self.last_event);
+                    continue;
+                }
                 else => break,
             }
             while waiting.len() < GROUP
@@ -241,6 +264,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 for (event, accepted) in group.events {
+                    self.last_event = event.seq;
                     let _ = accepted.send(Ok(event.seq));
                     let _ = self.committed.send(event).await;
                 }

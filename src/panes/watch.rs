@@ -123,6 +123,11 @@ impl Watch {
         self.subscribed = 0;
         self.tied_to = None;
         if new_server {
+            if before.is_some() {
+                // Nobody found the socket without a server, yet all that was known is gone with the old one.
+                let reason = "another tmux server has taken its place".to_owned();
+                self.tell(Update::Lost(reason)).await;
+            }
             self.roster.send_replace(Arc::new(Roster {
                 server: Some(attachment.server),
                 ..Roster::default()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::codec::FramedRead;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Request, SendError, Signal};
 use crate::tmux::codec::{Block, ControlCodec, Frame};
 use crate::tmux::pending::{Match, Pending};
-use crate::tmux::{Command, Notification};
+use crate::tmux::{Command, Notification, SessionId};
 
 /// Commands that may be in flight before new ones wait at the door.
 const IN_FLIGHT: usize = 512;
@@ -39,7 +39,8 @@ pub(super) struct Ended {
 /// A running connection.
 pub(super) struct Link {
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) attached: oneshot::Receiver<crate::tmux::SessionId>,
+    /// The session that tmux has attached it to; changes when tmux or a person moves it.
+    pub(super) session: watch::Receiver<Option<SessionId>>,
     pub(super) task: JoinHandle<Ended>,
     pub(super) pid: u32,
 }
@@ -54,7 +55,7 @@ struct Wire {
     pending: Pending<Waiter>,
     patience: Duration,
     signals: mpsc::UnboundedSender<Signal>,
-    attached: Option<oneshot::Sender<crate::tmux::SessionId>>,
+    session: watch::Sender<Option<SessionId>>,
     first_block: Option<Block>,
     exit: Option<String>,
     fault: Option<String>,
@@ -74,13 +75,13 @@ pub(super) fn start(
     let stderr = child.stderr.take().ok_or_else(missing)?;
     let pid = child.id().unwrap_or_default();
     let (requests, inbox) = mpsc::channel(IN_FLIGHT);
-    let (attached_tx, attached) = oneshot::channel();
+    let (session_tx, session) = watch::channel(None);
     let wire = Wire {
         writer: Some(writer(stdin)),
         pending: Pending::default(),
         patience: config.patience,
         signals,
-        attached: Some(attached_tx),
+        session: session_tx,
         first_block: None,
         exit: None,
         fault: None,
@@ -89,7 +90,7 @@ pub(super) fn start(
     let task = tokio::spawn(wire.run(child, stdout, stderr, inbox, leave));
     Ok(Link {
         requests,
-        attached,
+        session,
         task,
         pid,
     })
@@ -263,9 +264,7 @@ impl Wire {
             N::SubscriptionChanged { name, value, .. } => Signal::Value { name, value },
             N::ClientSessionChanged { .. } | N::ClientDetached { .. } => Signal::Clients,
             N::SessionChanged { session, .. } => {
-                if let Some(attached) = self.attached.take() {
-                    let _ = attached.send(session);
-                }
+                self.session.send_replace(Some(session));
                 Signal::Structure
             }
             N::WindowAdd { .. }

@@ -147,15 +147,46 @@ impl Supervisor {
             s.attachment = Some(attachment.clone());
             s.last_error = None;
         });
-        self.link.send_replace(Some(link.requests));
-        let _ = self.signals.send(Signal::Attached(attachment));
-        let ended = link.task.await.unwrap_or_else(|e| panicked(&e));
+        self.link.send_replace(Some(link.requests.clone()));
+        let _ = self.signals.send(Signal::Attached(attachment.clone()));
+        let ended = self.stay(link, attachment, &leave).await;
         self.link.send_replace(None);
         self.status.send_modify(|s| {
             s.attachment = None;
             s.last_error = Some(format!("connection ended: {}", ended.reason));
         });
         Ok(ended.reason)
+    }
+
+    /// Until the connection ends. Wherever tmux or a person moves the client, a session that may not host it is left.
+    async fn stay(
+        &self,
+        mut link: Link,
+        mut attachment: Attachment,
+        leave: &CancellationToken,
+    ) -> Ended {
+        loop {
+            tokio::select! {
+                ended = &mut link.task => return ended.unwrap_or_else(|e| panicked(&e)),
+                Ok(()) = link.session.changed() => {}
+            }
+            let Some(present) = *link.session.borrow_and_update() else {
+                continue;
+            };
+            match settle(&link.requests, &attachment.client, present).await {
+                Ok(session) => {
+                    attachment.session = session;
+                    self.status
+                        .send_modify(|s| s.attachment = Some(attachment.clone()));
+                }
+                Err(Greeting::NoHost) => {
+                    tracing::warn!(target: "orch::tmux", "leaving: {}", Greeting::NoHost);
+                    leave.cancel();
+                }
+                // Moved again, or at its end: both are told by themselves.
+                Err(_) => {}
+            }
+        }
     }
 
     fn set_state(&self, state: &'static str) {
@@ -196,11 +227,10 @@ enum Greeting {
 }
 
 async fn greet(link: &mut Link) -> Result<Attachment, Greeting> {
-    let present = (&mut link.attached)
-        .await
-        .map_err(|_| Greeting::Ended(SendError::Closed))?;
-    let ask = |command| ask_over(&link.requests, command);
-    let identity = ask(Command::Ask { format: IDENTITY })
+    let present = link.session.wait_for(Option::is_some).await;
+    let present = present.ok().and_then(|session| *session);
+    let present = present.ok_or(Greeting::Ended(SendError::Closed))?;
+    let identity = ask_over(&link.requests, Command::Ask { format: IDENTITY })
         .await
         .map_err(Greeting::Ended)?;
     let text = identity
@@ -219,20 +249,7 @@ async fn greet(link: &mut Link) -> Result<Attachment, Greeting> {
         return Err(Greeting::Unreadable(text));
     };
     let client = ClientName(client.to_owned());
-    let sessions = ask(Command::ListSessions {
-        format: host::FORMAT,
-    })
-    .await
-    .map_err(Greeting::Ended)?;
-    let session: SessionId = host::choose(&sessions, present).ok_or(Greeting::NoHost)?;
-    if session != present {
-        ask(Command::Host {
-            client: client.clone(),
-            session,
-        })
-        .await
-        .map_err(Greeting::Ended)?;
-    }
+    let session = settle(&link.requests, &client, present).await?;
     Ok(Attachment {
         server: ServerKey { pid, start },
         version,
@@ -240,6 +257,26 @@ async fn greet(link: &mut Link) -> Result<Attachment, Greeting> {
         session,
         client_pid: link.pid,
     })
+}
+
+/// Moves the client to a session that may host it, unless `present` is one.
+async fn settle(
+    requests: &mpsc::Sender<Request>,
+    client: &ClientName,
+    present: SessionId,
+) -> Result<SessionId, Greeting> {
+    let listing = Command::ListSessions {
+        format: host::FORMAT,
+    };
+    let sessions = ask_over(requests, listing).await.map_err(Greeting::Ended)?;
+    let session = host::choose(&sessions, present).ok_or(Greeting::NoHost)?;
+    if session != present {
+        let client = client.clone();
+        ask_over(requests, Command::Host { client, session })
+            .await
+            .map_err(Greeting::Ended)?;
+    }
+    Ok(session)
 }
 
 fn refusal(ended: &Ended) -> String {
