@@ -129,7 +129,7 @@ fn the_variables_are_there_while_it_runs() {
     });
     stage.wait_until("the segment names the newest", || {
         let status = stage.variable("ORCH_STATUS").unwrap_or_default();
-        status == "#[fg=red,bold]!1 $1 credit_exhausted#[default]"
+        status == "#[fg=white,bg=red,bold]!1 $1 credit_exhausted#[default]"
     });
     for (name, value) in [
         ("ORCH_PLAIN", "!1 $1"),
