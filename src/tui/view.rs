@@ -158,15 +158,15 @@ impl View {
             String::new()
         };
         let text = format!(
-            " orch {}   tmux {}   {} panes   {} clients   {} events   sent {} + {} critical in 60 s   {} waiting{lagged}   {clock}",
+            " orch {} {clock}   {} panes   {} clients   {} events   sent {}, critical {} in 60 s   {} waiting   tmux {}{lagged}",
             status["tmux"]["state"].as_str().unwrap_or("?"),
-            status["tmux"]["version"].as_str().unwrap_or("-"),
             status["panes"]["total"],
             status["clients"],
             status["events"]["accepted"],
             lane("ordinary"),
             lane("critical"),
             status["waiting"],
+            status["tmux"]["version"].as_str().unwrap_or("-"),
         );
         Line::styled(without_controls(&text), self.style(None, Modifier::BOLD))
     }
