@@ -9,9 +9,6 @@ mod lane;
 mod run;
 mod sinks;
 
-#[cfg(test)]
-mod desk_tests;
-
 use std::collections::BTreeMap;
 
 pub use compose::Status;

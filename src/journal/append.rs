@@ -10,7 +10,8 @@ use std::sync::Arc;
 use chrono::{DateTime, FixedOffset, Local, NaiveDate, SubsecRound};
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::{self, ReadError};
+use super::error::AppendError;
+use super::files;
 use super::repair::{self, Repair};
 use crate::event::{Draft, Event, Line, Outcome, Receipt, Severity};
 
@@ -18,30 +19,6 @@ use crate::event::{Draft, Event, Line, Outcome, Receipt, Severity};
 const QUEUE: usize = 4096;
 /// Events, and receipts and outcomes, in one group at most: bounds how long a critical one waits for the disk.
 const GROUP: usize = 1024;
-
-/// The journal cannot take a line.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// A file operation failed.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// What was attempted.
-        what: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// What is there cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The group that this event was in could not be written; nothing of it is on disk.
-    #[error("the journal could not be written: {0}")]
-    Group(Arc<str>),
-    /// The writer has ended.
-    #[error("the journal is closed")]
-    Closed,
-}
 
 /// What opening found.
 #[derive(Debug, Default)]

@@ -2,12 +2,14 @@
 //! Knows how lines are kept and found again, not what they are for.
 
 mod append;
+mod error;
 mod files;
 mod query;
 mod repair;
 mod verify;
 
-pub use append::{AppendError, Journal, Recovered, open};
+pub use append::{Journal, Recovered, open};
+pub use error::AppendError;
 pub use files::{DAY_FORMAT, Place, ReadError, scan};
 pub use query::{Found, Query, follow};
 pub use repair::Repair;

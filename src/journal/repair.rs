@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::append::AppendError;
+use super::error::AppendError;
 use super::files;
 use crate::event::{Event, Line, Received};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fingerprint::tests::event;
+use super::super::fingerprint::tests::event;
+use super::super::*;
 use super::*;
 use crate::event::Event;
 use crate::tmux::id::ClientName;

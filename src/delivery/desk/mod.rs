@@ -1,9 +1,14 @@
 //! Who is told what, and when: the stages an event passes, what waits, what is held back. Pure: events, clients and
 //! the present go in, actions come out; knows neither tmux nor the journal.
 
+mod memory;
+mod stages;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::board::Board;
@@ -15,6 +20,9 @@ use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
 use crate::panes::Roster;
 use crate::tmux::TmuxText;
 use crate::tmux::id::{ClientName, SessionId};
+
+pub use memory::Memory;
+use stages::{STAGES, Step};
 
 /// A client is shown at most one message in this long, in milliseconds (tmux freezes its screen meanwhile): 10 s as
 /// the client sees them, so a little more here.
@@ -51,38 +59,6 @@ pub enum Action {
     },
 }
 
-/// What goes on with an event after a stage.
-enum Step {
-    Pass,
-    Stop(Verdict, String),
-}
-
-type Stage = fn(&mut Desk, &Event, Fingerprint, Tick) -> Step;
-
-/// The way of every event, in the order of the verdicts.
-const STAGES: [Stage; 8] = [
-    Desk::self_loop,
-    Desk::below_threshold,
-    Desk::acknowledged,
-    Desk::inhibited,
-    Desk::no_destination,
-    Desk::duplicate,
-    Desk::rate_limited,
-    Desk::queue_full,
-];
-
-/// What survives a restart.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Memory {
-    ordinary: Lane,
-    critical: Lane,
-    told: Vec<(Fingerprint, Tick)>,
-    board: Board,
-    shown: Vec<(ClientName, Tick)>,
-    digest_at: Option<Tick>,
-    held: Vec<(Verdict, u64)>,
-}
-
 /// The desk.
 #[derive(Debug)]
 pub struct Desk {
@@ -116,41 +92,6 @@ impl Desk {
             digest_at: None,
             shown: HashMap::new(),
             clients: Vec::new(),
-        }
-    }
-
-    /// Takes up what the last run knew.
-    pub fn restore(&mut self, memory: Memory, now: Tick) {
-        self.ordinary.adopt(&memory.ordinary, now);
-        self.critical.adopt(&memory.critical, now);
-        self.board = memory.board;
-        self.board.clamp(now);
-        self.told = memory
-            .told
-            .into_iter()
-            .map(|(f, at)| (f, at.min(now)))
-            .collect();
-        self.shown = memory
-            .shown
-            .into_iter()
-            .map(|(c, at)| (c, at.min(now)))
-            .collect();
-        self.digest_at = memory.digest_at.map(|at| at.min(now));
-        for (verdict, n) in memory.held {
-            self.hold(verdict, n, now);
-        }
-    }
-
-    /// What the next run must know.
-    pub fn memory(&self) -> Memory {
-        Memory {
-            ordinary: self.ordinary.clone(),
-            critical: self.critical.clone(),
-            told: self.told.iter().map(|(f, at)| (*f, *at)).collect(),
-            board: self.board.clone(),
-            shown: self.shown.iter().map(|(c, at)| (c.clone(), *at)).collect(),
-            digest_at: self.digest_at,
-            held: self.held.iter().map(|(v, n)| (*v, *n)).collect(),
         }
     }
 
@@ -509,103 +450,6 @@ impl Desk {
 
     fn is_inhibited(&self, event: &Event) -> bool {
         event.pane.is_some() && event.kind.starts_with("agent_") && self.board.holds("tmux_lost")
-    }
-
-    fn self_loop(&mut self, event: &Event, _: Fingerprint, _: Tick) -> Step {
-        match event.cause {
-            Some(cause) => Step::Stop(
-                Verdict::SelfLoop,
-                format!("caused by our delivery of {cause}"),
-            ),
-            None => Step::Pass,
-        }
-    }
-
-    fn below_threshold(&mut self, event: &Event, _: Fingerprint, _: Tick) -> Step {
-        // The digest is what is pushed in place of what was not.
-        if event.severity >= self.config.threshold
-            || event.kind == "digest" && event.source == "delivery"
-        {
-            return Step::Pass;
-        }
-        Step::Stop(
-            Verdict::BelowThreshold,
-            format!(
-                "{} is not pushed, {} is",
-                event.severity, self.config.threshold
-            ),
-        )
-    }
-
-    fn acknowledged(&mut self, _: &Event, fingerprint: Fingerprint, _: Tick) -> Step {
-        if self.board.is_seen_to(fingerprint) {
-            return Step::Stop(
-                Verdict::Acknowledged,
-                "somebody has seen to it, and it still holds".to_owned(),
-            );
-        }
-        Step::Pass
-    }
-
-    fn inhibited(&mut self, event: &Event, _: Fingerprint, _: Tick) -> Step {
-        if self.is_inhibited(event) {
-            return Step::Stop(
-                Verdict::Inhibited,
-                "tmux is lost, which explains it".to_owned(),
-            );
-        }
-        Step::Pass
-    }
-
-    fn no_destination(&mut self, event: &Event, _: Fingerprint, _: Tick) -> Step {
-        if self.config.messages || self.config.status && event.severity == Severity::Critical {
-            return Step::Pass;
-        }
-        Step::Stop(
-            Verdict::DestGone,
-            "no sink is switched on that would take it".to_owned(),
-        )
-    }
-
-    fn duplicate(&mut self, _: &Event, fingerprint: Fingerprint, now: Tick) -> Step {
-        if self.board.is_told(fingerprint) {
-            return Step::Stop(
-                Verdict::Duplicate,
-                "it was told and still holds; repeats go by their timer".to_owned(),
-            );
-        }
-        match self.told.get(&fingerprint) {
-            Some(at) if now.since(*at) < REMEMBER => {
-                let ago = crate::delivery::ago(now.since(*at));
-                Step::Stop(Verdict::Duplicate, format!("the same was told {ago} ago"))
-            }
-            _ => Step::Pass,
-        }
-    }
-
-    fn rate_limited(&mut self, event: &Event, _: Fingerprint, now: Tick) -> Step {
-        let (lane, name) = match event.severity {
-            Severity::Critical => (&mut self.critical, "critical"),
-            _ => (&mut self.ordinary, "ordinary"),
-        };
-        if lane.take(now) {
-            return Step::Pass;
-        }
-        let (used, limit) = (lane.used(now), lane.limit());
-        Step::Stop(
-            Verdict::RateLimited,
-            format!("the {name} lane is spent: {used} of {limit} in its window"),
-        )
-    }
-
-    fn queue_full(&mut self, _: &Event, _: Fingerprint, _: Tick) -> Step {
-        if self.waiting.len() < self.config.queue_size {
-            return Step::Pass;
-        }
-        Step::Stop(
-            Verdict::Coalesced,
-            format!("{} notifications wait already", self.waiting.len()),
-        )
     }
 }
 
