@@ -1,18 +1,17 @@
 //! Where things are: which tmux server is meant, where orch's files, socket and lock for it live. Checks what
 //! it must be able to trust; knows nothing of what is in the files.
 
+mod lock;
+mod runtime;
+
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-/// Longest path of a Unix socket, in bytes (`sun_path` less its end).
-const SUN_PATH: usize = 107;
+pub use lock::{Holder, Lock, holder, last_holder};
+pub use runtime::Runtime;
+use runtime::SUN_PATH;
 
 /// A place that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -236,156 +235,6 @@ impl Root {
     }
 }
 
-/// Socket and lock of one server's orchestrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
-    /// Where it listens.
-    pub socket: PathBuf,
-    /// Held as long as it lives.
-    pub lock: PathBuf,
-}
-
-impl Runtime {
-    /// Below `$XDG_RUNTIME_DIR/orch`, else `/tmp/orch-<uid>`; makes nothing.
-    ///
-    /// # Errors
-    /// [`PathError::TooLong`].
-    pub fn of(server: &Server, env: &Environment) -> Result<Self, PathError> {
-        let usable = env
-            .runtime
-            .clone()
-            .filter(|path| path.is_absolute() && path.is_dir());
-        let directory = match usable {
-            Some(runtime) => runtime.join("orch"),
-            None => format!("/tmp/orch-{}", env.uid).into(),
-        };
-        let socket = directory.join(format!("{}.sock", server.name));
-        if socket.as_os_str().len() > SUN_PATH {
-            return Err(PathError::TooLong { path: socket });
-        }
-        Ok(Self {
-            lock: socket.with_extension("lock"),
-            socket,
-        })
-    }
-
-    /// Makes the directory if it is missing and refuses it if anybody else could meddle with it.
-    ///
-    /// # Errors
-    /// [`PathError::Unsafe`] or [`PathError::Io`].
-    pub fn secure(&self, env: &Environment) -> Result<(), PathError> {
-        let path = self.socket.parent().unwrap_or(Path::new("/")).to_owned();
-        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(PathError::Io {
-                    what: "make",
-                    path,
-                    source: error,
-                });
-            }
-            _ => {}
-        }
-        let found = std::fs::symlink_metadata(&path).map_err(|source| PathError::Io {
-            what: "look at",
-            path: path.clone(),
-            source,
-        })?;
-        let why = if found.is_symlink() {
-            "it is a symbolic link"
-        } else if !found.is_dir() {
-            "it is no directory"
-        } else if found.uid() != env.uid {
-            "it belongs to somebody else"
-        } else if found.mode() & 0o077 != 0 {
-            "others may enter or write it (its mode must be 0700)"
-        } else {
-            return Ok(());
-        };
-        Err(PathError::Unsafe { path, why })
-    }
-}
-
-/// What the lock file says of the run that holds it, or held it last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its process.
-    pub pid: u32,
-    /// Its root.
-    pub root: PathBuf,
-}
-
-/// A look at who holds the lock ([`holder`]) holds it too, for an instant: only who is refused each time is refused.
-const TRIES: u32 = 20;
-const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-
-/// The lock, held until dropped. The file is never removed: a second one under the same name would be a second lock.
-#[derive(Debug)]
-pub struct Lock(File);
-
-impl Lock {
-    /// Takes the lock. `Ok(Err(holder))` when another process holds it.
-    ///
-    /// # Errors
-    /// [`PathError::Io`].
-    pub fn take(path: &Path) -> Result<Result<Self, Option<Holder>>, PathError> {
-        let failed = |what, source| PathError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| failed("open", e))?;
-        for _ in 0..TRIES {
-            match file.try_lock() {
-                Ok(()) => return Ok(Ok(Self(file))),
-                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(BETWEEN_TRIES),
-                Err(std::fs::TryLockError::Error(error)) => return Err(failed("lock", error)),
-            }
-        }
-        Ok(Err(read_holder(&mut file)))
-    }
-
-    /// Says who holds it.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn name(&mut self, holder: &Holder) -> std::io::Result<()> {
-        self.0.set_len(0)?;
-        self.0.rewind()?;
-        serde_json::to_writer(&mut self.0, holder)?;
-        self.0.write_all(b"\n")
-    }
-}
-
-/// Who holds the lock now; `None` when nobody does.
-pub fn holder(path: &Path) -> Option<Holder> {
-    let mut file = File::open(path).ok()?;
-    match file.try_lock_shared() {
-        Err(std::fs::TryLockError::WouldBlock) => Some(read_holder(&mut file).unwrap_or(Holder {
-            pid: 0,
-            root: PathBuf::new(),
-        })),
-        _ => None,
-    }
-}
-
-/// Whoever held the lock last, running or not.
-pub fn last_holder(path: &Path) -> Option<Holder> {
-    read_holder(&mut File::open(path).ok()?)
-}
-
-fn read_holder(file: &mut File) -> Option<Holder> {
-    let mut text = String::new();
-    file.take(64 << 10).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,79 +280,5 @@ mod tests {
             server.default_root(&env()),
             PathBuf::from(format!("/home/u/.local/state/orch/{}", server.name))
         );
-    }
-
-    #[test]
-    fn a_runtime_directory_that_others_could_use_is_refused() {
-        let base = tempfile::tempdir().unwrap();
-        let mut env = Environment::present();
-        env.runtime = Some(base.path().to_owned());
-        let server = Server::find(Some("x"), None, &env).unwrap();
-        let runtime = Runtime::of(&server, &env).unwrap();
-        runtime.secure(&env).unwrap();
-        runtime.secure(&env).unwrap();
-        let directory = base.path().join("orch");
-        std::fs::set_permissions(
-            &directory,
-            std::os::unix::fs::PermissionsExt::from_mode(0o770),
-        )
-        .unwrap();
-        assert!(matches!(
-            runtime.secure(&env),
-            Err(PathError::Unsafe { .. })
-        ));
-        std::fs::remove_dir(&directory).unwrap();
-        std::os::unix::fs::symlink(base.path(), &directory).unwrap();
-        assert!(matches!(
-            runtime.secure(&env),
-            Err(PathError::Unsafe {
-                why: "it is a symbolic link",
-                ..
-            })
-        ));
-        env.runtime = Some(base.path().join("x".repeat(100)));
-        std::fs::create_dir(env.runtime.clone().unwrap()).unwrap();
-        assert!(matches!(
-            Runtime::of(&server, &env),
-            Err(PathError::TooLong { .. })
-        ));
-    }
-
-    #[test]
-    fn the_lock_decides() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("x.lock");
-        let me = Holder {
-            pid: 42,
-            root: "/r".into(),
-        };
-        let mut lock = Lock::take(&path).unwrap().unwrap();
-        lock.name(&me).unwrap();
-        assert_eq!(holder(&path), Some(me.clone()));
-        assert_eq!(Lock::take(&path).unwrap().unwrap_err(), Some(me.clone()));
-        drop(lock);
-        assert_eq!(holder(&path), None);
-        assert_eq!(last_holder(&path), Some(me));
-        assert!(Lock::take(&path).unwrap().is_ok());
-    }
-
-    #[test]
-    fn a_look_never_costs_a_start_its_lock() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("x.lock");
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    let _ = holder(&path);
-                    std::thread::sleep(Duration::from_micros(100));
-                }
-            });
-            let taken = (0..100)
-                .filter(|_| Lock::take(&path).unwrap().is_ok())
-                .count();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(taken, 100);
-        });
     }
 }
