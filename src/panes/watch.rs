@@ -14,6 +14,10 @@ use super::roster::{Change, Ended, Killer, Roster};
 use crate::tmux::client::{Attachment, SendError, Signal, Tmux};
 use crate::tmux::{Command, WindowId, escape};
 
+/// tmux shows a pane as dead when its terminal is closed, and learns a moment later how its program ended: so often
+/// it is listed again, with this pause. Longer only means that the status is told as unknown (3.2 knows no signals).
+const REAPED: (u32, Duration) = (25, Duration::from_millis(40));
+
 /// What the roster tells its reader, in order.
 #[derive(Debug)]
 pub enum Update {
@@ -277,8 +281,19 @@ impl Watch {
     }
 
     /// `listings`: how many listings of ours were made to learn of it.
-    async fn replace(&mut self, mut roster: Roster, listings: u32) {
+    async fn replace(&mut self, mut roster: Roster, mut listings: u32) {
         let before = self.roster.borrow().clone();
+        for _ in 0..REAPED.0 {
+            if !dies_unexplained(&before, &roster) {
+                break;
+            }
+            tokio::time::sleep(REAPED.1).await;
+            let Ok(next) = self.listed(false).await else {
+                break;
+            };
+            roster.panes = next.panes;
+            listings += 1;
+        }
         if attached_counts(&before) != attached_counts(&roster)
             && let Ok(rows) = self.lines(Command::ListClients { format: CLIENTS }).await
         {
@@ -331,6 +346,17 @@ impl Watch {
     async fn tell(&self, update: Update) {
         let _ = self.updates.send(update).await;
     }
+}
+
+/// Whether a pane has died and nobody knows yet how.
+fn dies_unexplained(before: &Roster, after: &Roster) -> bool {
+    let unexplained = after
+        .panes
+        .values()
+        .filter(|pane| pane.dead && pane.dead_status.is_none() && pane.dead_signal.is_none());
+    unexplained
+        .filter_map(|pane| before.panes.get(&pane.id))
+        .any(|pane| !pane.dead)
 }
 
 fn attached_counts(roster: &Roster) -> BTreeMap<crate::tmux::SessionId, u32> {
@@ -398,6 +424,26 @@ mod tests {
     use super::super::roster::Client;
     use super::*;
     use crate::tmux::id::ClientName;
+
+    #[test]
+    fn a_death_is_explained_by_a_status_or_a_signal() {
+        let roster = |dead, status, signal: Option<&str>| {
+            let mut pane = super::super::roster_fixture::pane(1, "worker");
+            (pane.dead, pane.dead_status) = (dead, status);
+            pane.dead_signal = signal.map(str::to_owned);
+            Roster {
+                panes: [(pane.id, pane)].into(),
+                ..Roster::default()
+            }
+        };
+        let alive = roster(false, None, None);
+        let unexplained = roster(true, None, None);
+        assert!(dies_unexplained(&alive, &unexplained));
+        assert!(!dies_unexplained(&alive, &roster(true, Some(0), None)));
+        assert!(!dies_unexplained(&alive, &roster(true, None, Some("9"))));
+        assert!(!dies_unexplained(&unexplained, &unexplained), "told before");
+        assert!(!dies_unexplained(&alive, &alive));
+    }
 
     #[test]
     fn tmuxs_log_tells_who_killed() {
