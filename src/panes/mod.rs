@@ -1,6 +1,7 @@
 //! What is there now: sessions, windows, panes and clients of one tmux server, and what changed between two looks.
 //! Refuses to know what a screen or a change means.
 
+mod killer;
 mod listing;
 mod roster;
 mod watch;
