@@ -330,6 +330,10 @@ async fn take_down(tasks: Tasks, stops: Stops) {
 }
 
 async fn wait(name: &str, limit: Duration, task: JoinHandle<()>) {
+    // One that ended by itself was noticed then; its handle must not be asked again.
+    if task.is_finished() {
+        return;
+    }
     match tokio::time::timeout(limit, task).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(target: "orch::app", "{name} failed: {error}"),

@@ -44,18 +44,22 @@ pub(super) async fn serve(
     result
 }
 
-/// Resolves when a part ends that must not.
+/// Resolves when a part ends that must not, with what it died of in the diagnostics.
 async fn ended(tasks: &mut Tasks) -> &'static str {
-    tokio::select! {
-        _ = &mut tasks.journal => "journal",
-        _ = &mut tasks.dispatcher => "dispatcher",
-        _ = &mut tasks.delivery => "delivery",
-        _ = &mut tasks.tmux => "tmux",
-        _ = &mut tasks.roster => "roster",
-        _ = &mut tasks.monitors => "monitors",
-        _ = &mut tasks.state => "state",
-        _ = &mut tasks.api => "api",
+    let (part, result) = tokio::select! {
+        result = &mut tasks.journal => ("journal", result),
+        result = &mut tasks.dispatcher => ("dispatcher", result),
+        result = &mut tasks.delivery => ("delivery", result),
+        result = &mut tasks.tmux => ("tmux", result),
+        result = &mut tasks.roster => ("roster", result),
+        result = &mut tasks.monitors => ("monitors", result),
+        result = &mut tasks.state => ("state", result),
+        result = &mut tasks.api => ("api", result),
+    };
+    if let Err(error) = result {
+        tracing::error!(target: "orch::app", "{part} failed: {error}");
     }
+    part
 }
 
 /// A bad file leaves the old configuration in force and says so.

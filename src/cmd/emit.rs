@@ -46,22 +46,20 @@ pub(super) fn emit(global: &Global, args: Emit) -> Done {
         emitted_at: None,
     };
     emission.check().map_err(Failure::usage)?;
-    match connect(&whereabouts)? {
-        None => {
-            keep(global, &whereabouts, emission)?;
-            eprintln!("orch: no orchestrator runs; kept for the next start");
-            Ok(0)
-        }
-        Some(mut stream) => {
-            send(&mut stream, &emission).map_err(Failure::new)?;
-            match receive(&mut BufReader::new(stream)) {
-                Ok(seq) if global.json => println!("{}", json!({"seq": seq})),
-                Ok(seq) => println!("{seq}"),
-                Err(error) => return Err(Failure::new(error)),
-            }
-            Ok(0)
-        }
+    let open = connect(&whereabouts)?;
+    // One that cannot be sent has not been taken, so it is kept as if nothing ran.
+    let sent = open.filter(|stream| send(stream, &emission).is_ok());
+    let Some(stream) = sent else {
+        keep(global, &whereabouts, emission)?;
+        eprintln!("orch: no orchestrator runs; kept for the next start");
+        return Ok(0);
+    };
+    match receive(&mut BufReader::new(stream)) {
+        Ok(seq) if global.json => println!("{}", json!({ "seq": seq })),
+        Ok(seq) => println!("{seq}"),
+        Err(error) => return Err(Failure::new(error)),
     }
+    Ok(0)
 }
 
 /// `$TMUX_PANE`, when `$TMUX` is the server that is meant.
@@ -84,7 +82,7 @@ enum Told {
 
 /// Writes ahead while another thread reads the answers, so that many share one sync of the disk.
 fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) -> Done {
-    let mut stream = connect(whereabouts)?;
+    let stream = connect(whereabouts)?;
     let answers = stream
         .as_ref()
         .map(UnixStream::try_clone)
@@ -109,7 +107,7 @@ fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) 
             Some(Ok(emission)) => {
                 spooling = spooling
                     || stream
-                        .as_mut()
+                        .as_ref()
                         .is_none_or(|open| send(open, &emission).is_err());
                 match spooling.then(|| keep(global, whereabouts, emission)) {
                     None => Told::Sent(number),
@@ -194,7 +192,7 @@ fn connect(whereabouts: &Whereabouts) -> Result<Option<UnixStream>, Failure> {
     }
 }
 
-fn send(stream: &mut UnixStream, emission: &Emission) -> std::io::Result<()> {
+fn send(mut stream: &UnixStream, emission: &Emission) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(&Request::Emit {
         event: Box::new(emission.clone()),
     })?;

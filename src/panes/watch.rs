@@ -140,7 +140,11 @@ impl Watch {
             match self.listed(true).await {
                 Ok(roster) => self.roster.send_replace(Arc::new(roster)),
                 Err(error) => {
-                    return tracing::warn!(target: "orch::roster", "first listing failed: {error}");
+                    // Without it every pane would look new: the next attach begins anew.
+                    tracing::warn!(target: "orch::roster", "first listing failed: {error}");
+                    self.attachment = None;
+                    self.roster.send_replace(Arc::new(Roster::default()));
+                    return;
                 }
             };
             self.tell(Update::Attached {
