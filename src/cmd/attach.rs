@@ -32,6 +32,7 @@ pub(super) fn attach(global: &Global, args: Attach) -> Done {
             events,
             session: args.session,
             plain,
+            leaving: "leave (orch keeps running)",
         },
         &CancellationToken::new(),
     )

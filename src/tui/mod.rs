@@ -30,6 +30,8 @@ pub struct Start {
     pub session: Option<String>,
     /// No colours.
     pub plain: bool,
+    /// What leaving means, for the line of keys.
+    pub leaving: &'static str,
 }
 
 /// Shows the view until the person leaves it, or `end` is cancelled.
@@ -38,7 +40,7 @@ pub struct Start {
 /// The terminal cannot be used.
 pub fn run(start: Start, end: &CancellationToken) -> io::Result<()> {
     let (updates, stop) = feed::start(start.socket);
-    let mut view = View::new(start.events, start.session, start.plain);
+    let mut view = View::new(start.events, start.session, start.plain, start.leaving);
     let mut terminal = ratatui::try_init()?;
     let result = loop {
         let mut news = view.is_due();

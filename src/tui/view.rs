@@ -30,13 +30,19 @@ pub(super) struct View {
     lagged: u64,
     session: Option<String>,
     plain: bool,
+    leaving: &'static str,
     /// Lines scrolled down in the list of panes.
     scrolled: usize,
     drawn: Option<Instant>,
 }
 
 impl View {
-    pub(super) fn new(events: Vec<Event>, session: Option<String>, plain: bool) -> Self {
+    pub(super) fn new(
+        events: Vec<Event>,
+        session: Option<String>,
+        plain: bool,
+        leaving: &'static str,
+    ) -> Self {
         Self {
             status: Value::Null,
             panes: Vec::new(),
@@ -45,6 +51,7 @@ impl View {
             lagged: 0,
             session,
             plain,
+            leaving,
             scrolled: 0,
             drawn: None,
         }
@@ -133,7 +140,7 @@ impl View {
             frame.render_widget(list, events);
         }
         frame.render_widget(
-            Paragraph::new(" j k scroll   q leave (orch keeps running)"),
+            Paragraph::new(format!(" j k scroll   q {}", self.leaving)),
             keys,
         );
     }

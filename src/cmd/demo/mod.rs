@@ -95,6 +95,7 @@ fn with_view(
         let start = tui::Start {
             socket: stage.socket(),
             plain: no_color,
+            leaving: "leave (ends the demo)",
             ..tui::Start::default()
         };
         let shown = tui::run(start, &curtain);
