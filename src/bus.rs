@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::event::{Draft, Event, Severity, kind};
+use crate::event::{Draft, Emission, Event, Severity, kind};
 use crate::journal::{AppendError, Journal};
 
 /// Events that a subscriber may be behind before publishing slows down.
@@ -57,6 +57,12 @@ impl Bus {
             .get(name)
             .copied()
             .unwrap_or_else(|| kind::severity_of(name))
+    }
+
+    /// What a producer says as a draft, with the severity that its type has here unless it names one.
+    pub fn draft(&self, emission: Emission, source: &str) -> Draft {
+        let severity = self.severity_of(kind::canonical(&emission.kind));
+        emission.draft(severity, source)
     }
 
     /// A draft that has its type's own severity gets the configured one.

@@ -26,7 +26,7 @@
 //! | [`event`] | events, severities, receipts, outcomes; the table of types | `tmux` |
 //! | [`panes`] | who is there now, and what changed | `tmux` |
 //! | [`agents`] | what a program in a pane is | `panes`, `when` |
-//! | [`monitor`] | observation → draft | `panes`, `agents`, `event` |
+//! | [`monitor`] | observation → draft | `panes`, `agents`, `event`, `tmux` |
 //! | [`journal`] | append, read, repair, verify | `event`, `tmux` |
 //! | [`spool`] | what is emitted while nothing runs | `event` |
 //! | [`bus`] | publish, subscribe, tap | `event`, `journal` |

@@ -409,3 +409,79 @@ fn watching_leaves_windows_options_hooks_and_environment_alone() {
     }
     assert_eq!(stage.hosts(), []);
 }
+
+#[test]
+fn a_server_that_hangs_is_told_and_comes_back_with_one_client() {
+    let stage = Stage::with(&["alpha"]);
+    stage.run();
+    let server = stage.tmux(&["display-message", "-p", "#{pid}"]);
+    let server = server
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let server = server.expect("the server's number");
+    let signal =
+        |signal| rustix::process::kill_process(server, signal).expect("the server is there");
+    let clients = || {
+        stage
+            .status()
+            .map_or(0, |status| status["tmux"]["spawned"].as_u64().unwrap_or(0))
+    };
+
+    signal(Signal::STOP);
+    // Something to say, so that an answer is missed at once.
+    stage.emit("system_failure", "it broke", &[]);
+    stage.wait_until("it is blocked", || {
+        stage
+            .status()
+            .is_some_and(|status| status["tmux"]["state"] == "blocked" && status["ready"] == false)
+    });
+    stage.wait_until("that is told", || stage.count("tmux_lost") == 1);
+    assert_eq!(
+        clients(),
+        1,
+        "no second client beside one that cannot leave"
+    );
+    signal(Signal::CONT);
+    stage.wait_until("attached again", || stage.count("tmux_attached") == 2);
+    assert_eq!(clients(), 2);
+    stage.see_a_new_pane("alpha");
+    // Nothing of the first client is left that would keep tmux from ending.
+    stage.stop_and_verify();
+    stage.kill_server();
+}
+
+#[test]
+fn a_host_killed_while_the_client_cannot_leave_costs_no_server() {
+    let stage = Stage::with(&["alpha", "beta"]);
+    stage.run();
+    stage.roster_agrees();
+    let status = stage.status().expect("it runs");
+    let client = status["tmux"]["client_pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok());
+    let client = client
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("the client's number");
+    rustix::process::kill_process(client, Signal::STOP).expect("the client is there");
+    let (host, _) = stage.hosts().remove(0);
+    stage.tmux(&["kill-session", "-t", &host]);
+    // Subscriptions fire each second; tied to the session they would end tmux 3.3a now.
+    let killed = std::time::Instant::now();
+    stage.wait_until("subscriptions have fired", || {
+        killed.elapsed().as_millis() > 2_500
+    });
+    assert_eq!(
+        stage
+            .tmux(&["list-sessions", "-F", "#{session_id}"])
+            .lines()
+            .count(),
+        1
+    );
+    rustix::process::kill_process(client, Signal::CONT).expect("the client is there");
+    let left = stage.tmux(&["list-sessions", "-F", "#{session_name}"]);
+    stage.see_a_new_pane(left.trim());
+    assert_eq!(stage.count("tmux_lost"), 0);
+    stage.stop_and_verify();
+}

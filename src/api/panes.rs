@@ -13,7 +13,8 @@ pub fn describe(pane: &Pane, state: &State) -> Value {
     let agent = match program {
         Program::Agent(name) => Some(name),
         Program::Shell => Some("shell"),
-        Program::Interactive | Program::Other => None,
+        Program::Interactive => Some("none"),
+        Program::Other => None,
     };
     json!({
         "pane": pane.id,

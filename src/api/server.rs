@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::panes;
 use super::protocol::{MAX_LINE, Request, Response};
 use crate::bus::Bus;
-use crate::event::{Draft, Emission, Event, kind};
+use crate::event::{Draft, Emission, Event};
 use crate::journal::AppendError;
 use crate::panes::Roster;
 use crate::state::State;
@@ -27,6 +27,9 @@ use crate::state::State;
 const CONNECTIONS: usize = 256;
 /// Requests of one connection that may be unanswered.
 const UNANSWERED: usize = 256;
+
+/// How long a request that is to be recorded waits for the journal.
+const RECORD: Duration = Duration::from_secs(1);
 
 /// A question that the composition root answers.
 #[derive(Debug)]
@@ -293,8 +296,11 @@ impl Connection {
         let mut draft = Draft::new("status_update", "orch", format!("{what} was asked for"));
         draft.peer_pid = self.peer;
         let draft = draft.with_data(json!({"op": what}));
-        if let Err(error) = self.context.bus.publish(draft).await {
-            tracing::warn!(target: "orch::api", "cannot record {what}: {error}");
+        // A journal that cannot be written must not keep anybody from stopping.
+        match tokio::time::timeout(RECORD, self.context.bus.publish(draft)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(target: "orch::api", "cannot record {what}: {error}"),
+            Err(_) => tracing::warn!(target: "orch::api", "cannot record {what} in time"),
         }
     }
 
@@ -302,14 +308,10 @@ impl Connection {
         if let Err(error) = emission.check() {
             return Answer::Now(Response::Error(error));
         }
-        let severity = self
-            .context
-            .bus
-            .severity_of(kind::canonical(&emission.kind));
         let roster = self.context.roster.borrow().clone();
         let pane = emission.pane.and_then(|id| roster.panes.get(&id));
         let role = pane.and_then(|pane| pane.role.as_deref());
-        let mut draft = emission.draft(severity, role.unwrap_or("cli"));
+        let mut draft = self.context.bus.draft(emission, role.unwrap_or("cli"));
         draft.peer_pid = self.peer;
         draft.session = pane.map(|pane| pane.session_name.clone());
         draft.window = pane.map(|pane| pane.window);

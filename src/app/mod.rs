@@ -256,8 +256,8 @@ async fn take_up(setup: &Setup, parts: &Parts, recovered: Recovered) {
             tracing::warn!(target: "orch::app", "a spooled line is kept aside: {error}");
         }
         for emission in emissions {
-            let severity = parts.bus.severity_of(&emission.kind);
-            if let Err(error) = parts.bus.publish(emission.draft(severity, "cli")).await {
+            let draft = parts.bus.draft(emission, "cli");
+            if let Err(error) = parts.bus.journal().append(draft).await {
                 return tracing::error!(target: "orch::app", "the spool stays for the next start: {error}");
             }
         }
@@ -297,7 +297,12 @@ async fn watch_health(
             } => {
                 let panes = roster.borrow().panes.len();
                 health
-                    .attached(attachment.version.as_str(), panes, new_server)
+                    .attached(
+                        attachment.version.as_str(),
+                        attachment.server,
+                        panes,
+                        new_server,
+                    )
                     .into_iter()
                     .collect()
             }

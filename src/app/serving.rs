@@ -7,7 +7,7 @@ use serde_json::json;
 use super::signals::{Asked, Signals};
 use super::{Parts, RunError, Setup, Tasks, report};
 use crate::api::Ask;
-use crate::config;
+use crate::config::{self, Config};
 use crate::delivery::Control;
 use crate::event::Draft;
 
@@ -72,8 +72,15 @@ async fn reload(setup: &Setup, parts: &Parts) {
         }
         Some((path, Ok(loaded))) => {
             parts.configure(&loaded.config).await;
-            let text = format!("{} is in force", path.display());
-            Draft::new("config_reloaded", "config", text).with_data(json!({"ok": true}))
+            let waits = needs_restart(&setup.config, &loaded.config);
+            let rest = if waits.is_empty() {
+                String::new()
+            } else {
+                format!("; {} as before until `orch restart`", waits.join(", "))
+            };
+            let text = format!("{} is in force{rest}", path.display());
+            Draft::new("config_reloaded", "config", text)
+                .with_data(json!({"ok": true, "needs_restart": waits}))
         }
         Some((_, Err(error))) => {
             tracing::error!(target: "orch::config", "{error}");
@@ -81,5 +88,24 @@ async fn reload(setup: &Setup, parts: &Parts) {
             Draft::new("config_reloaded", "config", text).with_data(json!({"ok": false}))
         }
     };
-    parts.bus.publish_or_say(draft).await;
+    // A journal that cannot be written must not keep the loop from what comes next.
+    let bus = parts.bus.clone();
+    tokio::spawn(async move { bus.publish_or_say(draft).await });
+}
+
+/// What a run takes up only at its start.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("monitoring", old.health != new.health),
+        ("general.log_level", old.log_level != new.log_level),
+        ("tmux.binary", old.tmux_binary != new.tmux_binary),
+        ("paths.root", old.root != new.root),
+        (
+            "delivery.sinks: status",
+            old.delivery.status != new.delivery.status,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
 }

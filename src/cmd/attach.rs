@@ -1,5 +1,6 @@
 //! `orch attach`: the live view in this terminal, with an orchestrator to look at.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::process::{Command, Stdio};
 
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,18 @@ pub(super) fn attach(global: &Global, args: Attach) -> Done {
 fn ensure_session(setup: &Setup) -> Result<(), Failure> {
     if std::os::unix::net::UnixStream::connect(&setup.server.socket).is_ok() {
         return Ok(());
+    }
+    // With -S tmux does not make the directory of its sockets, as it does with -L.
+    if let Some(directory) = setup.server.socket.parent() {
+        let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+        if let Err(error) = made
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(Failure::new(format!(
+                "cannot make {}: {error}",
+                directory.display()
+            )));
+        }
     }
     let status = Command::new(&setup.config.tmux_binary)
         .arg("-S")

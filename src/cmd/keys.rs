@@ -39,7 +39,10 @@ pub(super) fn lines() -> Result<Vec<String>, Failure> {
         "# the segment, at the right end of the status line; empty while there is nothing to say"
             .to_owned(),
         "set-option -g status-right-length 100".to_owned(),
-        format!("set-option -ag status-right ' {SEGMENT}'"),
+        // Once, however often the file is read again.
+        format!(
+            "if-shell -F '#{{m:*ORCH_STATUS*,#{{status-right}}}}' '' \"set-option -ag status-right ' {SEGMENT}'\""
+        ),
     ])
 }
 

@@ -36,6 +36,7 @@ impl Whereabouts {
         );
         let server = server.map_err(Failure::usage)?;
         let runtime = Runtime::of(&server, &env).map_err(Failure::new)?;
+        runtime.check(&env).map_err(Failure::new)?;
         Ok(Self {
             env,
             server,

@@ -147,6 +147,11 @@ impl Board {
         self.open.get(&fingerprint).is_some_and(|open| open.seen_to)
     }
 
+    /// Ends everything about panes: their ids mean other panes from now on.
+    pub fn forget_panes(&mut self) {
+        self.open.retain(|_, open| open.pane.is_none());
+    }
+
     /// Ends what nobody has said for an hour. True when any ended.
     pub fn expire(&mut self, now: Tick) -> bool {
         let before = self.open.len();

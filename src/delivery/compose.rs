@@ -224,6 +224,7 @@ mod tests {
         Waiting {
             seq,
             severity,
+            fingerprint: None,
             kind: "violation".into(),
             place: "alpha:1".into(),
             message: message.into(),

@@ -60,6 +60,8 @@ pub(crate) type Held = BTreeMap<Verdict, u64>;
 pub(crate) struct Waiting {
     pub(crate) seq: u64,
     pub(crate) severity: Severity,
+    /// For forgetting it again; a repeat has none.
+    pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) kind: String,
     pub(crate) place: String,
     pub(crate) message: String,

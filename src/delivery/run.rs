@@ -16,7 +16,7 @@ use super::{Action, Config, Desk, Memory, Status, Tick};
 use crate::bus::Bus;
 use crate::event::{Event, Verdict};
 use crate::panes::Roster;
-use crate::tmux::client::Tmux;
+use crate::tmux::client::{SendError, Tmux};
 use crate::tmux::id::ClientName;
 
 /// How often time is looked at.
@@ -86,7 +86,7 @@ struct Running {
     saved: Instant,
     unsaved: bool,
     outcomes: BTreeMap<Verdict, u64>,
-    shown: mpsc::Sender<Vec<(ClientName, Option<String>)>>,
+    shown: mpsc::Sender<Vec<(ClientName, Option<SendError>)>>,
     /// The last event that was decided on.
     decided: u64,
     /// Events of delivery's own on their way to the journal.
@@ -183,7 +183,7 @@ impl Running {
         left_over: Vec<Event>,
         mut roster: watch::Receiver<Arc<Roster>>,
         mut control: mpsc::Receiver<Control>,
-        mut shown: mpsc::Receiver<Vec<(ClientName, Option<String>)>>,
+        mut shown: mpsc::Receiver<Vec<(ClientName, Option<SendError>)>>,
         stop: CancellationToken,
     ) {
         let now = self.clock.now();
@@ -197,6 +197,7 @@ impl Running {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut ticks = 0u32;
         loop {
             tokio::select! {
                 Some(results) = shown.recv() => {
@@ -209,9 +210,14 @@ impl Running {
                 }
                 Some(asked) = control.recv() => self.answer(asked).await,
                 _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
                     let actions = self.desk.tick(self.clock.now());
+                    // Lanes drain and conditions end without an event: a look a second is enough for those.
+                    let look = !actions.is_empty() || ticks.is_multiple_of(10);
                     self.carry_out(actions).await;
-                    self.publish();
+                    if look {
+                        self.publish();
+                    }
                     self.save(false).await;
                 }
                 read = events.recv_many(&mut batch, BATCH), if !stop.is_cancelled() => {
@@ -265,6 +271,8 @@ impl Running {
         self.decided = self.decided.max(event.seq);
         let place = self.place_of(event);
         let actions = self.desk.accept(event, place, self.clock.now());
+        // What stands open may have changed, also where nothing has its outcome yet.
+        self.unsaved = true;
         self.carry_out(actions).await;
     }
 
@@ -303,6 +311,7 @@ impl Running {
                 self.carry_out(actions).await;
             }
             Control::Acknowledge(seq, reply) => {
+                self.unsaved = true;
                 let _ = reply.send(self.desk.acknowledge(seq));
             }
             Control::Configure(config) => self.desk.configure(config, self.clock.now()),

@@ -19,6 +19,8 @@ use crate::event::{Draft, Event, Line, Outcome, Receipt, Severity};
 const QUEUE: usize = 4096;
 /// Events, and receipts and outcomes, in one group at most: bounds how long a critical one waits for the disk.
 const GROUP: usize = 1024;
+/// How long what could not be written waits for the next try.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What opening found.
 #[derive(Debug, Default)]
@@ -138,6 +140,7 @@ pub fn open(
             dir: dir.to_owned(),
             open: None,
             newest: left.newest,
+            spoiled: None,
         },
         next: left.last_seq + 1,
         last_event: 0,
@@ -145,6 +148,7 @@ pub fn open(
         ordinary: ordinary_rx,
         notes: notes_rx,
         settled: settled_rx,
+        retry: Vec::new(),
         committed,
     };
     let task = tokio::spawn(writer.run());
@@ -173,6 +177,8 @@ struct Writer {
     ordinary: mpsc::Receiver<Waiting>,
     notes: mpsc::UnboundedReceiver<Note>,
     settled: mpsc::UnboundedReceiver<oneshot::Sender<u64>>,
+    /// Receipts and outcomes that could not be written yet.
+    retry: Vec<Note>,
     committed: mpsc::Sender<Arc<Event>>,
 }
 
@@ -188,15 +194,18 @@ impl Writer {
     async fn run(mut self) {
         loop {
             let mut waiting = Vec::new();
-            let mut notes = Vec::new();
+            let mut notes = std::mem::take(&mut self.retry);
+            let again = !notes.is_empty();
             tokio::select! {
                 biased;
                 Some(first) = self.critical.recv() => waiting.push(first),
                 Some(first) = self.ordinary.recv() => waiting.push(first),
                 Some(first) = self.notes.recv() => notes.push(first),
+                () = tokio::time::sleep(RETRY), if again => {}
                 // Last: all that came before is written.
                 Some(answer) = self.settled.recv() => {
                     let _ = answer.send(self.last_event);
+                    self.retry = notes;
                     continue;
                 }
                 else => break,
@@ -217,7 +226,17 @@ impl Writer {
                 notes.push(next);
             }
             self = self.commit(waiting, notes).await;
+            if again && !self.retry.is_empty() && self.is_abandoned() {
+                let lost = self.retry.len();
+                tracing::error!(target: "orch::journal", "{lost} receipts and outcomes could not be written");
+                break;
+            }
         }
+    }
+
+    /// Nobody is left who could hand anything over.
+    fn is_abandoned(&self) -> bool {
+        self.critical.is_closed() && self.ordinary.is_closed() && self.notes.is_closed()
     }
 
     async fn commit(mut self, waiting: Vec<Waiting>, notes: Vec<Note>) -> Self {
@@ -255,10 +274,7 @@ impl Writer {
                 for (_, accepted) in group.events {
                     let _ = accepted.send(Err(AppendError::Group(said.clone())));
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                if !group.notes.is_empty() {
-                    return Box::pin(self.commit(Vec::new(), group.notes)).await;
-                }
+                self.retry = group.notes;
             }
         }
         self
@@ -304,6 +320,8 @@ struct Files {
     dir: PathBuf,
     open: Option<(NaiveDate, PathBuf, File)>,
     newest: Option<NaiveDate>,
+    /// A file that may hold a part of a group that failed, and where that begins: cut before anything else is written.
+    spoiled: Option<(PathBuf, u64)>,
 }
 
 impl Files {
@@ -312,6 +330,18 @@ impl Files {
         // Under a clock that went back, the newest file goes on: the order of files is the order of numbers.
         let day = day.max(self.newest.unwrap_or(day));
         self.newest = Some(day);
+        if let Some((path, length)) = &self.spoiled {
+            let cut = OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|file| file.set_len(*length));
+            cut.map_err(|source| AppendError::Io {
+                what: "cut a half-written group off",
+                path: path.clone(),
+                source,
+            })?;
+            self.spoiled = None;
+        }
         if self.open.as_ref().is_none_or(|(open, ..)| *open != day) {
             let path = files::path_of(&self.dir, day);
             let file = OpenOptions::new()
@@ -324,6 +354,10 @@ impl Files {
                     path: path.clone(),
                     source,
                 })?;
+            // The name of a new file is as durable as what stands in it.
+            if let Ok(directory) = File::open(&self.dir) {
+                let _ = directory.sync_all();
+            }
             self.open = Some((day, path, file));
         }
         let Some((_, path, file)) = &mut self.open else {
@@ -343,7 +377,9 @@ impl Files {
             .and_then(|()| file.sync_data().map_err(|e| failed("sync", e)));
         if result.is_err() {
             // A part of the group may stand there: lines must not.
-            let _ = file.set_len(before);
+            if file.set_len(before).is_err() {
+                self.spoiled = Some((path.clone(), before));
+            }
             self.open = None;
         }
         result
@@ -461,5 +497,39 @@ mod tests {
                 .unwrap(),
             1
         );
+    }
+
+    #[tokio::test]
+    async fn what_orch_itself_has_to_say_waits_for_the_disk_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (committed, _events) = mpsc::channel(64);
+        let in_the_way = files::path_of(dir.path(), Local::now().date_naive());
+        let (journal, _, task) = open(dir.path(), committed).unwrap();
+        std::fs::create_dir(&in_the_way).unwrap();
+        journal.outcome(Outcome {
+            of: 1,
+            result: Verdict::Cleared,
+            reason: String::new(),
+            n: None,
+        });
+        for _ in 0..3 {
+            let refused = journal.append(Draft::new("task_completed", "t", "x")).await;
+            assert!(matches!(refused, Err(AppendError::Group(_))), "{refused:?}");
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        assert!(
+            journal
+                .append(Draft::new("task_completed", "t", "x"))
+                .await
+                .is_ok()
+        );
+        drop(journal);
+        task.await.unwrap();
+        let kinds: Vec<bool> = lines(dir.path())
+            .iter()
+            .map(|line| matches!(line, Line::Outcome(_)))
+            .collect();
+        assert_eq!(kinds.iter().filter(|outcome| **outcome).count(), 1);
+        assert_eq!(kinds.len(), 2);
     }
 }

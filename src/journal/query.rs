@@ -95,7 +95,7 @@ impl Query {
                         found[index].outcome = Some((line.seq, line.ts, line.body));
                     }
                 }
-                _ if !self.may_match(&glance, raw) => {}
+                _ if !self.may_match(&glance) => {}
                 (version, _) => match Received::parse(raw) {
                     Ok(Received::Line(Line::Event(event))) | Ok(Received::Legacy(event)) => {
                         if self.matches(&event) {
@@ -131,18 +131,11 @@ impl Query {
     }
 
     /// What can be decided without reading the whole line. Lines of the predecessor have no envelope.
-    fn may_match(&self, glance: &Glance<'_>, raw: &[u8]) -> bool {
+    fn may_match(&self, glance: &Glance<'_>) -> bool {
         let glob = |glob: &Option<GlobMatcher>, text: Option<&str>| {
             glob.as_ref()
                 .is_none_or(|glob| text.is_some_and(|text| glob.is_match(text)))
         };
-        if self
-            .grep
-            .as_ref()
-            .is_some_and(|re| !re.is_match(&String::from_utf8_lossy(raw)))
-        {
-            return false;
-        }
         glance.v.is_none()
             || glob(&self.kind, Some(&glance.kind))
                 && glob(&self.source, glance.source.as_deref())
@@ -223,5 +216,29 @@ pub fn follow(
             return Ok(());
         }
         std::thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_held_against_the_text_not_against_its_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = r#"{"v":1,"seq":1,"ts":"2026-11-22T13:24:52+01:00","type":"x","severity":"low","source":"s","message":"unit \"seven\" failed"}"#;
+        std::fs::write(dir.path().join("2026-11-22.jsonl"), format!("{line}\n")).unwrap();
+        for (pattern, found) in [
+            ("^unit", 1),
+            ("unit \"seven\"", 1),
+            ("failed $", 1),
+            ("severity", 0),
+        ] {
+            let query = Query {
+                grep: Some(Regex::new(pattern).unwrap()),
+                ..Query::default()
+            };
+            assert_eq!(query.run(dir.path()).unwrap().0.len(), found, "{pattern}");
+        }
     }
 }

@@ -43,7 +43,7 @@ struct Numbers {
     kind: String,
 }
 
-/// Reads the last two days; a run that waits longer than that for a person is resolved by its own outcomes.
+/// Reads all days: an event may have waited for a person over a weekend, and its run have died then.
 pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
     let days = files::days(dir)?;
     let mut left = Left {
@@ -51,9 +51,7 @@ pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
         ..Left::default()
     };
     let mut open: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    let newest = days.len().saturating_sub(1);
-    // Older days matter only where the newest hold no number at all.
-    for (at, (_, path)) in days.iter().enumerate().skip(newest.saturating_sub(1)) {
+    for (day, path) in &days {
         let mut tail = None;
         files::scan_file(
             path,
@@ -71,20 +69,8 @@ pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
             },
             |place, line| tail = Some((place.offset, line.to_vec())),
         )?;
-        if let (Some((offset, bytes)), true) = (tail, at == newest) {
+        if let (Some((offset, bytes)), true) = (tail, Some(*day) == left.newest) {
             left.repair = Some(cut(path, offset, &bytes)?);
-        }
-    }
-    if left.last_seq == 0 && days.len() > 2 {
-        for (_, path) in days.iter().rev().skip(2) {
-            let last = &mut left.last_seq;
-            let each = |_: &files::Place, line: &[u8]| {
-                *last = (*last).max(serde_json::from_slice::<Numbers>(line).map_or(0, |n| n.seq));
-            };
-            files::scan_file(path, 0, each, |_, _| {})?;
-            if left.last_seq > 0 {
-                break;
-            }
         }
     }
     left.unresolved = open
@@ -122,4 +108,35 @@ fn cut(path: &Path, offset: u64, bytes: &[u8]) -> Result<Repair, AppendError> {
         bytes: bytes.len(),
         copy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_over_a_weekend_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |seq: u64, rest: &str| {
+            format!("{{\"v\":1,\"seq\":{seq},\"ts\":\"2026-11-20T13:00:00+01:00\",{rest}}}\n")
+        };
+        let event = r#""type":"x","severity":"critical","source":"s","message":"m""#;
+        let outcome =
+            |of: u64| format!(r#""type":"outcome","of":{of},"result":"delivered","reason":"""#);
+        let days = [
+            ("2026-11-20", line(1, event)),
+            ("2026-11-21", line(2, event) + &line(3, &outcome(2))),
+            ("2026-11-22", line(4, event) + &line(5, &outcome(4))),
+            ("2026-11-23", line(6, event) + &line(7, &outcome(6))),
+        ];
+        for (day, text) in days {
+            std::fs::write(dir.path().join(format!("{day}.jsonl")), text).unwrap();
+        }
+        let left = examine(dir.path()).unwrap();
+        assert_eq!(left.last_seq, 7);
+        assert_eq!(
+            left.unresolved.iter().map(|e| e.seq).collect::<Vec<_>>(),
+            [1]
+        );
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::agents::{Program, identify};
 use crate::event::{Draft, Severity};
 use crate::panes::{Change, Ended, Killer, Pane};
+use crate::tmux::id::ServerKey;
 
 const SOURCE: &str = "health";
 
@@ -46,7 +47,13 @@ impl Health {
     }
 
     /// The connection stands (again). Silent after a mere reconnection that nobody was told of.
-    pub fn attached(&mut self, version: &str, panes: usize, new_server: bool) -> Option<Draft> {
+    pub fn attached(
+        &mut self,
+        version: &str,
+        server: ServerKey,
+        panes: usize,
+        new_server: bool,
+    ) -> Option<Draft> {
         let first = !std::mem::replace(&mut self.attached_before, true);
         let was_lost = std::mem::take(&mut self.lost);
         (self.config.enabled && (first || was_lost || new_server)).then(|| {
@@ -55,7 +62,7 @@ impl Health {
                 SOURCE,
                 format!("attached to tmux {version}, {panes} panes"),
             )
-            .with_data(json!({"version": version, "panes": panes, "new_server": new_server}))
+            .with_data(json!({"version": version, "server": server, "panes": panes, "new_server": new_server}))
         })
     }
 
@@ -212,6 +219,8 @@ mod tests {
     use super::*;
     use crate::panes::roster_fixture::pane;
 
+    const KEY: ServerKey = ServerKey { pid: 1, start: 1 };
+
     fn health() -> Health {
         Health::new(Config::default())
     }
@@ -317,10 +326,10 @@ mod tests {
     #[test]
     fn tmux_is_lost_once_and_comes_back_once() {
         let mut health = health();
-        assert!(health.attached("3.3a", 1, true).is_some());
-        assert!(health.attached("3.3a", 1, false).is_none());
+        assert!(health.attached("3.3a", KEY, 1, true).is_some());
+        assert!(health.attached("3.3a", KEY, 1, false).is_none());
         assert!(health.lost("gone").is_some());
         assert!(health.lost("gone").is_none());
-        assert!(health.attached("3.3a", 1, true).is_some());
+        assert!(health.attached("3.3a", KEY, 1, true).is_some());
     }
 }

@@ -70,6 +70,13 @@ pub enum Killer {
     Command(String),
 }
 
+impl Killer {
+    /// Whether it is a person's command that closes a single pane.
+    pub fn closes_one_pane(&self) -> bool {
+        matches!(self, Self::Person(command) if command.starts_with("kill-pane") || command.starts_with("killp"))
+    }
+}
+
 /// How a pane went away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {

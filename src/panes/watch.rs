@@ -341,6 +341,15 @@ impl Watch {
         let Some(killer) = killer::find(log.iter().map(|l| &**l), &own, before, listings) else {
             return;
         };
+        // A person's kill-pane explains one pane: where more are gone, the others ended by themselves, and it is not
+        // known which.
+        let gone = changes
+            .iter()
+            .filter(|change| matches!(change, Change::Gone(..)))
+            .count();
+        if gone > 1 && killer.closes_one_pane() {
+            return;
+        }
         for change in changes {
             if let Change::Gone(_, ended) = change {
                 *ended = Ended::Killed(killer.clone());

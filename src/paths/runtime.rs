@@ -57,11 +57,27 @@ impl Runtime {
             }
             _ => {}
         }
-        let found = std::fs::symlink_metadata(&path).map_err(|source| PathError::Io {
-            what: "look at",
-            path: path.clone(),
-            source,
-        })?;
+        self.check(env)
+    }
+
+    /// Refuses a directory that anybody else could meddle with; one that is not there yet is none. For those who only
+    /// talk to an orchestrator, too: what stands there decides whom they talk to.
+    ///
+    /// # Errors
+    /// [`PathError::Unsafe`] or [`PathError::Io`].
+    pub fn check(&self, env: &Environment) -> Result<(), PathError> {
+        let path = self.socket.parent().unwrap_or(Path::new("/")).to_owned();
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => {
+                return Err(PathError::Io {
+                    what: "look at",
+                    path,
+                    source,
+                });
+            }
+        };
         let why = if found.is_symlink() {
             "it is a symbolic link"
         } else if !found.is_dir() {

@@ -87,15 +87,6 @@ impl<W> Pending<W> {
             .map(|slot| now.saturating_duration_since(slot.sent))
     }
 
-    /// The next instant at which [`Pending::expired`] has something to say.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.slots
-            .iter()
-            .filter(|s| s.waiter.is_some())
-            .map(|s| s.deadline)
-            .min()
-    }
-
     /// Commands in flight.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -140,7 +131,6 @@ mod tests {
         let mut pending = Pending::default();
         pending.push('a', now, PATIENCE);
         pending.push('b', now + PATIENCE, PATIENCE);
-        assert_eq!(pending.next_deadline(), Some(now + PATIENCE));
         assert_eq!(pending.expired(now + PATIENCE), ['a']);
         assert_eq!(pending.expired(now + PATIENCE), []);
         assert_eq!(pending.oldest(now + 2 * PATIENCE), Some(2 * PATIENCE));

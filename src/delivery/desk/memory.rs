@@ -19,6 +19,8 @@ pub struct Memory {
     shown: Vec<(ClientName, Tick)>,
     digest_at: Option<Tick>,
     held: Vec<(Verdict, u64)>,
+    #[serde(default)]
+    server: Option<serde_json::Value>,
 }
 
 impl Desk {
@@ -26,6 +28,7 @@ impl Desk {
     pub fn restore(&mut self, memory: Memory, now: Tick) {
         self.ordinary.adopt(&memory.ordinary, now);
         self.critical.adopt(&memory.critical, now);
+        self.server = memory.server;
         self.board = memory.board;
         self.board.clamp(now);
         self.told = memory
@@ -53,6 +56,7 @@ impl Desk {
             board: self.board.clone(),
             shown: self.shown.iter().map(|(c, at)| (c.clone(), *at)).collect(),
             digest_at: self.digest_at,
+            server: self.server.clone(),
             held: self.held.iter().map(|(v, n)| (*v, *n)).collect(),
         }
     }

@@ -19,6 +19,7 @@ use super::{Config, Held, Waiting};
 use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
 use crate::panes::Roster;
 use crate::tmux::TmuxText;
+use crate::tmux::client::SendError;
 use crate::tmux::id::{ClientName, SessionId};
 
 pub use memory::Memory;
@@ -73,7 +74,11 @@ pub struct Desk {
     held_since: Option<Tick>,
     digest_at: Option<Tick>,
     shown: HashMap<ClientName, Tick>,
+    /// The latest message and where it was shown, until it was taken off again.
+    covering: Option<(Tick, Vec<ClientName>)>,
     clients: Vec<ClientName>,
+    /// The tmux server that pane ids belong to, as its `tmux_attached` names it.
+    server: Option<serde_json::Value>,
 }
 
 impl Desk {
@@ -91,6 +96,8 @@ impl Desk {
             held_since: None,
             digest_at: None,
             shown: HashMap::new(),
+            covering: None,
+            server: None,
             clients: Vec::new(),
         }
     }
@@ -107,6 +114,7 @@ impl Desk {
 
     /// Takes an accepted event. `place` is where it happened, by orch's own knowledge.
     pub fn accept(&mut self, event: &Event, place: String, now: Tick) -> Vec<Action> {
+        self.meet_server(event);
         self.board.end(event);
         let fingerprint = Fingerprint::of(event);
         let critical = event.severity == Severity::Critical;
@@ -146,6 +154,7 @@ impl Desk {
         let waiting = Waiting {
             seq: event.seq,
             severity: event.severity,
+            fingerprint: Some(fingerprint),
             kind: event.kind.clone(),
             place,
             message: event.message.clone(),
@@ -159,6 +168,11 @@ impl Desk {
 
     /// An event of a run that ended before its outcome: never told one by one, counted into one digest.
     pub fn accept_left_over(&mut self, event: &Event, now: Tick) -> Action {
+        self.board.end(event);
+        if event.severity == Severity::Critical && event.cause.is_none() {
+            let place = event.session.clone().unwrap_or_default();
+            self.board.raise(Fingerprint::of(event), event, place, now);
+        }
         let outcome_of = |verdict, reason: &str| outcome(event.seq, verdict, reason, None);
         if event.severity < self.config.threshold || event.kind == "digest" {
             return outcome_of(
@@ -214,6 +228,7 @@ impl Desk {
             .map(|open| Waiting {
                 seq: open.seq,
                 severity: Severity::Critical,
+                fingerprint: None,
                 kind: open.kind.clone(),
                 place: open.place.clone(),
                 message: "it still holds".to_owned(),
@@ -231,10 +246,14 @@ impl Desk {
     }
 
     /// What became of the last [`Action::Show`]: each client with the error it met, if any.
-    pub fn shown(&mut self, results: &[(ClientName, Option<String>)], now: Tick) -> Vec<Action> {
+    pub fn shown(&mut self, results: &[(ClientName, Option<SendError>)], now: Tick) -> Vec<Action> {
         let told = std::mem::take(&mut self.in_flight);
         let mut actions = Vec::new();
-        let delivered = results.iter().any(|(_, error)| error.is_none());
+        // What tmux did not confirm may stand there all the same: shown twice would be worse than said so.
+        let perhaps = |error: &SendError| matches!(error, SendError::Timeout | SendError::Closed);
+        let delivered = results
+            .iter()
+            .any(|(_, error)| error.as_ref().is_none_or(perhaps));
         let Some(named) = told.first() else {
             return actions;
         };
@@ -242,15 +261,14 @@ impl Desk {
             actions.push(Action::Receipt(Receipt {
                 of: named.seq,
                 dest: format!("message:{client}"),
-                result: if error.is_some() {
-                    "failed"
-                } else if named.repeat {
-                    "repeated"
-                } else {
-                    "shown"
+                result: match error {
+                    None if named.repeat => "repeated",
+                    None => "shown",
+                    Some(error) if perhaps(error) => "unconfirmed",
+                    Some(_) => "failed",
                 }
                 .to_owned(),
-                reason: error.clone().unwrap_or_default(),
+                reason: error.as_ref().map(ToString::to_string).unwrap_or_default(),
             }));
         }
         if !delivered {
@@ -338,6 +356,12 @@ impl Desk {
 
     fn resolve_waiting(&mut self, verdict: Verdict, reason: &str) -> Vec<Action> {
         let waiting = std::mem::take(&mut self.waiting);
+        if verdict != Verdict::Delivered {
+            // Nobody was told, so the same is news again.
+            for fingerprint in waiting.iter().filter_map(|w| w.fingerprint) {
+                self.told.remove(&fingerprint);
+            }
+        }
         waiting
             .iter()
             .filter(|w| !w.repeat)
@@ -406,19 +430,32 @@ impl Desk {
         }
         let text = compose::message(&waiting);
         self.in_flight = waiting;
+        self.covering = Some((now, clients.clone()));
         vec![Action::Show { clients, text }]
     }
 
-    /// Clients on whose status line a message of ours stands.
-    fn covered(&self, now: Tick) -> Vec<ClientName> {
-        let covered = self
-            .shown
-            .iter()
-            .filter(|(_, at)| now.since(**at) < MESSAGE_SHOWN);
-        covered
-            .map(|(client, _)| client.clone())
-            .filter(|c| self.clients.contains(c))
-            .collect()
+    /// Clients on whose status line a message of ours stands; each message is named once.
+    fn covered(&mut self, now: Tick) -> Vec<ClientName> {
+        match self.covering.take() {
+            Some((at, clients)) if now.since(at) < MESSAGE_SHOWN => clients
+                .into_iter()
+                .filter(|client| self.clients.contains(client))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Another tmux server uses the same pane ids for other panes: what was known of them goes.
+    fn meet_server(&mut self, event: &Event) {
+        let server = event.data.as_ref().and_then(|data| data.get("server"));
+        if event.kind != "tmux_attached" || server.is_none() || server == self.server.as_ref() {
+            return;
+        }
+        if self.server.is_some() {
+            self.board.forget_panes();
+            self.told.clear();
+        }
+        self.server = server.cloned();
     }
 
     fn hold(&mut self, verdict: Verdict, n: u64, now: Tick) {

@@ -6,6 +6,7 @@ use super::super::fingerprint::tests::event;
 use super::super::*;
 use super::*;
 use crate::event::Event;
+use crate::tmux::client::SendError;
 use crate::tmux::id::ClientName;
 
 fn client(n: usize) -> ClientName {
@@ -263,7 +264,10 @@ fn a_message_that_nobody_got_waits_on() {
     let alone = desk.accept(&event, String::new(), Tick(0));
     assert!(alone.is_empty(), "the segment has it alone first");
     assert!(matches!(desk.tick(Tick(500))[..], [Action::Show { .. }]));
-    let actions = desk.shown(&[(client(1), Some("gone".into()))], Tick(0));
+    let actions = desk.shown(
+        &[(client(1), Some(SendError::Refused("gone".into())))],
+        Tick(0),
+    );
     assert!(matches!(&actions[..], [Action::Receipt(r)] if r.result == "failed"));
     assert_eq!(desk.waiting(), 1);
     desk.set_clients(vec![], Tick(501));
@@ -332,8 +336,14 @@ fn a_message_does_not_hide_what_is_more_urgent() {
     assert_eq!(world.uncovered.len(), 0, "it is in the segment already");
     world.emit("system_failure", Severity::Critical, "second");
     assert_eq!(world.uncovered.len(), 1);
-    world.pass(1_500);
     world.emit("system_failure", Severity::Critical, "third");
+    assert_eq!(
+        world.uncovered.len(),
+        1,
+        "once for a message, however many come"
+    );
+    world.pass(1_500);
+    world.emit("system_failure", Severity::Critical, "fourth");
     assert_eq!(world.uncovered.len(), 1, "the message is gone by itself");
     world.assert_promises();
 }
@@ -371,4 +381,76 @@ fn without_messages_the_segment_is_the_destination() {
     let high = world.emit("violation", Severity::High, "x");
     assert_eq!(world.outcomes[&critical], [Verdict::Delivered]);
     assert_eq!(world.outcomes[&high], [Verdict::DestGone]);
+}
+
+#[test]
+fn what_stood_open_when_a_run_died_stands_open_again() {
+    let mut world = World::new(Config::default(), 0);
+    let left = event(1, "system_failure", Severity::Critical, "disk");
+    let action = world.desk.accept_left_over(&left, Tick(0));
+    world.carry_out(vec![action]);
+    assert_eq!(world.outcomes[&1], [Verdict::Coalesced]);
+    assert_eq!(world.desk.status().critical, 1);
+}
+
+#[test]
+fn another_tmux_server_has_other_panes() {
+    let mut world = World::new(Config::default(), 1);
+    let mut seq = 0;
+    let mut attach = |world: &mut World, pid: u32| {
+        seq += 1_000;
+        let mut attached = event(seq, "tmux_attached", Severity::Medium, "");
+        attached.data = Some(serde_json::json!({"server": {"pid": pid, "start": 1}}));
+        world.accept(&attached);
+    };
+    let blocked = |seq| {
+        let mut blocked = event(seq, "agent_blocked", Severity::Critical, "may I?");
+        blocked.pane = Some(crate::tmux::PaneId(0));
+        blocked
+    };
+    attach(&mut world, 7);
+    world.accept(&blocked(1));
+    world.pass(MESSAGE_GAP);
+    attach(&mut world, 7);
+    assert_eq!(
+        world.desk.status().critical,
+        1,
+        "a mere reconnection ends nothing"
+    );
+    attach(&mut world, 8);
+    assert_eq!(world.desk.status().critical, 0);
+    world.accept(&blocked(2));
+    world.pass(MESSAGE_GAP);
+    assert_eq!(
+        world.outcomes[&2],
+        [Verdict::Delivered],
+        "another pane of the same number"
+    );
+}
+
+#[test]
+fn what_was_dropped_unseen_is_news_when_it_comes_again() {
+    let mut world = World::new(Config::default(), 0);
+    let first = world.emit("system_failure", Severity::Critical, "disk");
+    let actions = world.desk.clear();
+    world.carry_out(actions);
+    world.emit("system_failure", Severity::Critical, "disk");
+    assert_eq!(
+        (world.desk.waiting(), &world.outcomes[&first][..]),
+        (1, &[Verdict::Cleared][..])
+    );
+}
+
+#[test]
+fn what_tmux_did_not_confirm_is_not_shown_twice() {
+    let mut desk = Desk::new(Config::default());
+    desk.set_clients(vec![client(1)], Tick(0));
+    let event = event(1, "system_failure", Severity::Critical, "x");
+    desk.accept(&event, String::new(), Tick(0));
+    desk.tick(Tick(500));
+    let actions = desk.shown(&[(client(1), Some(SendError::Timeout))], Tick(5_500));
+    assert!(
+        matches!(&actions[..], [Action::Receipt(r), Action::Outcome(_)] if r.result == "unconfirmed")
+    );
+    assert_eq!(desk.waiting(), 0);
 }

@@ -1,6 +1,6 @@
 //! Shows one line to people's clients. The caller keeps the pace; this keeps the line short-lived.
 
-use crate::tmux::client::Tmux;
+use crate::tmux::client::{SendError, Tmux};
 use crate::tmux::id::ClientName;
 use crate::tmux::{Command, TmuxText};
 
@@ -12,7 +12,7 @@ pub(crate) async fn show(
     tmux: &Tmux,
     clients: Vec<ClientName>,
     text: TmuxText,
-) -> Vec<(ClientName, Option<String>)> {
+) -> Vec<(ClientName, Option<SendError>)> {
     let command = |client: &ClientName| Command::Message {
         client: client.clone(),
         milliseconds: SHOWN_MS,
@@ -22,7 +22,7 @@ pub(crate) async fn show(
     clients
         .into_iter()
         .zip(results)
-        .map(|(client, result)| (client, result.err().map(|e| e.to_string())))
+        .map(|(client, result)| (client, result.err()))
         .collect()
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) requests: mpsc::Sender<Request>,
     /// The session that tmux has attached it to; changes when tmux or a person moves it.
     pub(super) session: watch::Receiver<Option<SessionId>>,
+    /// True once the client was told to leave and does not: the server hangs.
+    pub(super) hung: watch::Receiver<bool>,
     pub(super) task: JoinHandle<Ended>,
     pub(super) pid: u32,
 }
@@ -56,6 +58,7 @@ struct Wire {
     patience: Duration,
     signals: mpsc::UnboundedSender<Signal>,
     session: watch::Sender<Option<SessionId>>,
+    hung: watch::Sender<bool>,
     first_block: Option<Block>,
     exit: Option<String>,
     fault: Option<String>,
@@ -76,12 +79,14 @@ pub(super) fn start(
     let pid = child.id().unwrap_or_default();
     let (requests, inbox) = mpsc::channel(IN_FLIGHT);
     let (session_tx, session) = watch::channel(None);
+    let (hung_tx, hung) = watch::channel(false);
     let wire = Wire {
         writer: Some(writer(stdin)),
         pending: Pending::default(),
         patience: config.patience,
         signals,
         session: session_tx,
+        hung: hung_tx,
         first_block: None,
         exit: None,
         fault: None,
@@ -91,6 +96,7 @@ pub(super) fn start(
     Ok(Link {
         requests,
         session,
+        hung,
         task,
         pid,
     })
@@ -128,12 +134,15 @@ impl Wire {
         let mut frames = FramedRead::with_capacity(stdout, ControlCodec::new(), 64 << 10);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (mut quiet, mut beats, mut leaving) = (0u32, 0u32, false);
+        let (mut quiet, mut beats, mut closing, mut leaving) = (0u32, 0u32, 0u64, false);
         loop {
             tokio::select! {
                 frame = frames.next() => match frame {
                     Some(Ok(frame)) => {
-                        quiet = 0;
+                        // Only an answer of ours shows that the queue moves: notifications come all the same.
+                        if matches!(&frame, Frame::Reply(block) if block.flags & 1 == 1) {
+                            quiet = 0;
+                        }
                         self.read(frame);
                     }
                     Some(Err(error)) => {
@@ -155,6 +164,13 @@ impl Wire {
                     if quiet > 2 && self.pending.oldest(now).is_some_and(|age| age > BLOCKED_AFTER) {
                         self.give_up("its queue is blocked: no reply for 10 s");
                     }
+                    if self.writer.is_none() {
+                        closing += 1;
+                        if closing == LEAVE.as_secs() {
+                            inbox.close();
+                            self.hang(&mut inbox);
+                        }
+                    }
                     if beats.is_multiple_of(SENTINEL_EVERY) {
                         let number = u64::from(beats / SENTINEL_EVERY);
                         self.write(&Command::Sentinel { number }, Waiter::Sentinel(number));
@@ -167,12 +183,7 @@ impl Wire {
             }
         }
         inbox.close();
-        while let Ok(request) = inbox.try_recv() {
-            resolve(Waiter::Reply(request.reply), Err(SendError::Closed));
-        }
-        for waiter in self.pending.drain() {
-            resolve(waiter, Err(SendError::Closed));
-        }
+        self.resolve_all(&mut inbox);
         drop(self.writer.take());
         // Its output has ended, so it is on its way out; no signal is ever sent to it.
         let _ = tokio::time::timeout(LEAVE, child.wait()).await;
@@ -192,6 +203,25 @@ impl Wire {
             .or(Some(said).filter(|s| !s.is_empty()))
             .unwrap_or_else(|| "detached".to_owned());
         Ended { reason, refused }
+    }
+
+    /// A server that hangs holds the client. Nobody waits for it any more, but what it says is read to its end: a
+    /// client whose output nobody takes would stay for ever, and tmux could not even be killed.
+    fn hang(&mut self, inbox: &mut mpsc::Receiver<Request>) {
+        self.fault.get_or_insert_with(|| {
+            "tmux does not answer, and does not let the client go".to_owned()
+        });
+        self.hung.send_replace(true);
+        self.resolve_all(inbox);
+    }
+
+    fn resolve_all(&mut self, inbox: &mut mpsc::Receiver<Request>) {
+        while let Ok(request) = inbox.try_recv() {
+            resolve(Waiter::Reply(request.reply), Err(SendError::Closed));
+        }
+        for waiter in self.pending.drain() {
+            resolve(waiter, Err(SendError::Closed));
+        }
     }
 
     fn write(&mut self, command: &Command, waiter: Waiter) {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{self, Ended, Link};
@@ -88,7 +89,7 @@ impl Supervisor {
                         break;
                     }
                     tracing::info!(target: "orch::tmux", "connection ended: {reason}");
-                    self.down_since = Some(Instant::now());
+                    self.down_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > HEALTHY {
                         backoff = BACKOFF.0;
                     }
@@ -97,19 +98,41 @@ impl Supervisor {
                     tracing::warn!(target: "orch::tmux", "cannot attach: {reason}");
                     self.status
                         .send_modify(|s| s.last_error = Some(reason.clone()));
-                    if self
-                        .down_since
-                        .is_some_and(|since| since.elapsed() > LOST_AFTER)
-                    {
-                        self.lost(&reason);
-                    }
+                    self.lost_if_long(&reason);
                 }
             }
             self.set_state("attaching");
-            self.pause(jittered(backoff)).await;
+            // Until the loss is told, no pause may outlast the time after which it must be.
+            let limit = if self.down_since.is_some() {
+                LOST_AFTER / 2
+            } else {
+                BACKOFF.1
+            };
+            self.pause(jittered(backoff.min(limit))).await;
+            self.lost_if_long("every connection ends at once");
             backoff = (backoff * 2).min(BACKOFF.1);
         }
         self.set_state("stopped");
+    }
+
+    /// Waits for the end of a client that was told to leave. A server that hangs holds it, and there is never a second
+    /// one beside it.
+    async fn outlive(&mut self, mut task: JoinHandle<Ended>) -> Ended {
+        loop {
+            tokio::select! {
+                ended = &mut task => return ended.unwrap_or_else(|e| panicked(&e)),
+                () = tokio::time::sleep(SERVER_POLL) => self.lost_if_long("tmux does not answer"),
+            }
+        }
+    }
+
+    fn lost_if_long(&mut self, reason: &str) {
+        if self
+            .down_since
+            .is_some_and(|since| since.elapsed() > LOST_AFTER)
+        {
+            self.lost(reason);
+        }
     }
 
     /// One client from start to end. `Ok` when it was attached, with how it ended.
@@ -133,7 +156,7 @@ impl Supervisor {
             Ok(attachment) => attachment,
             Err(greeting) => {
                 leave.cancel();
-                let ended = link.task.await.unwrap_or_else(|e| panicked(&e));
+                let ended = self.outlive(link.task).await;
                 return Err(match greeting {
                     Greeting::Ended(_) => refusal(&ended),
                     other => other.to_string(),
@@ -160,7 +183,7 @@ impl Supervisor {
 
     /// Until the connection ends. Wherever tmux or a person moves the client, a session that may not host it is left.
     async fn stay(
-        &self,
+        &mut self,
         mut link: Link,
         mut attachment: Attachment,
         leave: &CancellationToken,
@@ -169,6 +192,13 @@ impl Supervisor {
             tokio::select! {
                 ended = &mut link.task => return ended.unwrap_or_else(|e| panicked(&e)),
                 Ok(()) = link.session.changed() => {}
+                Ok(()) = link.hung.changed() => {
+                    self.link.send_replace(None);
+                    self.set_state("blocked");
+                    self.status.send_modify(|s| s.attachment = None);
+                    self.down_since.get_or_insert_with(Instant::now);
+                    return self.outlive(link.task).await;
+                }
             }
             let Some(present) = *link.session.borrow_and_update() else {
                 continue;
@@ -190,8 +220,13 @@ impl Supervisor {
     }
 
     fn set_state(&self, state: &'static str) {
-        self.status
-            .send_if_modified(|s| std::mem::replace(&mut s.state, state) != state);
+        self.status.send_if_modified(|s| {
+            let changed = std::mem::replace(&mut s.state, state) != state;
+            if changed {
+                s.since = Some(chrono::Local::now());
+            }
+            changed
+        });
     }
 
     fn lost(&mut self, reason: &str) {
