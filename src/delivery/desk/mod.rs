@@ -76,6 +76,8 @@ pub struct Desk {
     shown: HashMap<ClientName, Tick>,
     /// The latest message and where it was shown, until it was taken off again.
     covering: Option<(Tick, Vec<ClientName>)>,
+    /// Something more urgent came while a message was on its way.
+    uncover_when_shown: bool,
     clients: Vec<ClientName>,
     /// The tmux server that pane ids belong to, as its `tmux_attached` names it.
     server: Option<serde_json::Value>,
@@ -97,6 +99,7 @@ impl Desk {
             digest_at: None,
             shown: HashMap::new(),
             covering: None,
+            uncover_when_shown: false,
             server: None,
             clients: Vec::new(),
         }
@@ -126,10 +129,7 @@ impl Desk {
         {
             // It had ended meanwhile, so it is news again.
             self.told.remove(&fingerprint);
-            let covered = self.covered(now);
-            if !covered.is_empty() {
-                actions.push(Action::Uncover(covered));
-            }
+            actions.extend(self.uncover(now));
         }
         if critical && self.waiting.len() >= self.config.queue_size {
             actions.extend(self.make_room(now));
@@ -249,6 +249,9 @@ impl Desk {
     pub fn shown(&mut self, results: &[(ClientName, Option<SendError>)], now: Tick) -> Vec<Action> {
         let told = std::mem::take(&mut self.in_flight);
         let mut actions = Vec::new();
+        if std::mem::take(&mut self.uncover_when_shown) {
+            actions.extend(self.uncover(now));
+        }
         // What tmux did not confirm may stand there all the same: shown twice would be worse than said so.
         let perhaps = |error: &SendError| matches!(error, SendError::Timeout | SendError::Closed);
         let delivered = results
@@ -434,15 +437,19 @@ impl Desk {
         vec![Action::Show { clients, text }]
     }
 
-    /// Clients on whose status line a message of ours stands; each message is named once.
-    fn covered(&mut self, now: Tick) -> Vec<ClientName> {
-        match self.covering.take() {
-            Some((at, clients)) if now.since(at) < MESSAGE_SHOWN => clients
-                .into_iter()
-                .filter(|client| self.clients.contains(client))
-                .collect(),
-            _ => Vec::new(),
+    /// Something more urgent came: the clients on whose status line a message of ours stands, once for each message.
+    /// One that is still on its way cannot be taken off before it is there: that follows when it is.
+    fn uncover(&mut self, now: Tick) -> Option<Action> {
+        self.uncover_when_shown = !self.in_flight.is_empty();
+        if self.uncover_when_shown {
+            return None;
         }
+        let (at, clients) = self.covering.take()?;
+        let clients: Vec<ClientName> = clients
+            .into_iter()
+            .filter(|client| self.clients.contains(client))
+            .collect();
+        (now.since(at) < MESSAGE_SHOWN && !clients.is_empty()).then_some(Action::Uncover(clients))
     }
 
     /// Another tmux server uses the same pane ids for other panes: what was known of them goes.

@@ -454,3 +454,46 @@ fn what_tmux_did_not_confirm_is_not_shown_twice() {
     );
     assert_eq!(desk.waiting(), 0);
 }
+
+#[test]
+fn a_message_on_its_way_is_taken_off_once_it_is_there() {
+    let mut desk = Desk::new(Config::default());
+    desk.set_clients(vec![client(1)], Tick(0));
+    desk.accept(
+        &event(1, "system_failure", Severity::Critical, "a"),
+        String::new(),
+        Tick(0),
+    );
+    assert!(matches!(desk.tick(Tick(500))[..], [Action::Show { .. }]));
+    // Before tmux has confirmed it, taking it off would come too early and leave it standing.
+    let early = desk.accept(
+        &event(2, "system_failure", Severity::Critical, "b"),
+        String::new(),
+        Tick(501),
+    );
+    assert!(
+        !early
+            .iter()
+            .any(|action| matches!(action, Action::Uncover(_))),
+        "{early:?}"
+    );
+    let actions = desk.shown(&[(client(1), None)], Tick(505));
+    assert_eq!(
+        actions
+            .iter()
+            .filter(|action| matches!(action, Action::Uncover(_)))
+            .count(),
+        1
+    );
+    let next = desk.accept(
+        &event(3, "system_failure", Severity::Critical, "c"),
+        String::new(),
+        Tick(510),
+    );
+    assert!(
+        !next
+            .iter()
+            .any(|action| matches!(action, Action::Uncover(_))),
+        "{next:?}"
+    );
+}
