@@ -25,6 +25,8 @@ pub const MAX_LINE: usize = 16 << 20;
 /// Largest body of a block that is kept, in bytes (64 MiB).
 pub const MAX_BLOCK: usize = 64 << 20;
 
+const _: () = assert!(MAX_LINE <= MAX_BLOCK);
+
 /// What `-CC` writes before its first line.
 const WRAPPER_OPENS: &[u8] = b"\x1bP1000p";
 /// What `-CC` writes after its last line.

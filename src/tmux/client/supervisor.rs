@@ -11,9 +11,9 @@ use super::link::{self, Ended, Link};
 use super::{
     Attachment, Config, LinkStatus, Request, SendError, Signal, Tmux, ask_over, host, process,
 };
+use crate::tmux::Command;
 use crate::tmux::id::{ClientName, ServerKey, SessionId};
 use crate::tmux::version::{OLDEST, Version};
-use crate::tmux::{Command, codec};
 
 /// How often a socket without a server is tried.
 const SERVER_POLL: Duration = Duration::from_millis(300);
@@ -346,5 +346,3 @@ fn jittered(duration: Duration) -> Duration {
         .unwrap_or_default();
     duration.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
 }
-
-const _: () = assert!(codec::MAX_LINE <= codec::MAX_BLOCK);
