@@ -30,11 +30,11 @@
 //! | [`journal`] | append, read, repair, verify | `event`, `tmux` |
 //! | [`spool`] | what is emitted while nothing runs | `event` |
 //! | [`bus`] | publish, subscribe, tap | `event`, `journal` |
-//! | [`state`] | what is known now | `event`, `tmux` |
+//! | [`state`] | what is known now; the session files | `event`, `agents`, `panes`, `tmux` |
 //! | [`delivery`] | who is told what, when | `event`, `bus`, `panes`, `tmux` |
 //! | [`api`] | the socket: JSON lines | `event`, `agents`, `state`, `panes`, `journal`, `bus`, `tmux` |
 //! | [`tui`] | the live view | `api`, `event`, `tmux` |
-//! | [`config`] | YAML as written → typed; composes the leaves' own | `event`, `delivery`, `monitor` |
+//! | [`config`] | YAML as written → typed; composes the leaves' own | `event`, `delivery`, `monitor`, `state` |
 //! | [`app`] | composition root: tasks, channels, order of shutdown | everything above |
 //! | [`cli`], [`cmd`] | the command line | anything; nobody imports `app` or `cmd` |
 //!

@@ -9,6 +9,7 @@
 mod log;
 mod report;
 mod serving;
+mod sessions;
 mod signals;
 
 use std::path::PathBuf;
@@ -89,6 +90,7 @@ struct Parts {
     delivery: Delivery,
     bus: bus::Bus,
     severities: watch::Sender<Severities>,
+    sessions: sessions::Sessions,
     asks: mpsc::Receiver<api::Ask>,
 }
 
@@ -100,6 +102,7 @@ struct Tasks {
     tmux: JoinHandle<()>,
     roster: JoinHandle<()>,
     state: JoinHandle<()>,
+    sessions: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     journal: JoinHandle<()>,
 }
@@ -154,6 +157,11 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
     let for_delivery = dispatcher.subscribe();
+    let for_sessions = setup
+        .config
+        .session_state
+        .enabled
+        .then(|| dispatcher.subscribe());
     let dispatcher = tokio::spawn(dispatcher.run());
 
     let (state_tx, state) = watch::channel(Arc::new(State {
@@ -168,6 +176,8 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
     let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
     let (updates, updates_rx) = mpsc::channel(64);
     let roster_task = tokio::spawn(panes::run(tmux.clone(), signals, roster_tx, updates));
+    let (sessions, sessions_task) =
+        sessions::start(setup, for_sessions, roster.clone(), recovered.last_seq);
     let health = Health::new(setup.config.health.clone());
     let monitors = tokio::spawn(watch_health(
         health,
@@ -210,6 +220,7 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
         tmux: tmux_task,
         roster: roster_task,
         state: state_task,
+        sessions: sessions_task,
         dispatcher,
         journal: journal_task,
     };
@@ -221,6 +232,7 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
             delivery,
             bus,
             severities,
+            sessions,
             asks: asks_rx,
         },
         tasks,
@@ -332,6 +344,7 @@ async fn take_down(tasks: Tasks, stops: Stops) {
     wait("journal", END, tasks.journal).await;
     wait("dispatcher", END, tasks.dispatcher).await;
     wait("state", END, tasks.state).await;
+    wait("session_state", END, tasks.sessions).await;
 }
 
 async fn wait(name: &str, limit: Duration, task: JoinHandle<()>) {

@@ -60,6 +60,7 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
             health("monitors", switched(setup.config.health.enabled), None),
             health("journal", "ok", None),
             health("state", "ok", None),
+            health("session_state", parts.sessions.health(), parts.sessions.error().as_ref()),
             health("delivery", switched(setup.config.delivery.messages || setup.config.delivery.status), None),
             health("api", "ok", None),
         ],

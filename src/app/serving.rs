@@ -97,6 +97,7 @@ async fn reload(setup: &Setup, parts: &Parts) {
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("monitoring", old.health != new.health),
+        ("session_state", old.session_state != new.session_state),
         ("general.log_level", old.log_level != new.log_level),
         ("tmux.binary", old.tmux_binary != new.tmux_binary),
         ("paths.root", old.root != new.root),

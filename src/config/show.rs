@@ -49,6 +49,10 @@ pub fn show(config: &Config) -> String {
             "critical_rate_limit": delivery.critical_rate_limit,
             "sinks": sinks.iter().filter(|(_, on)| *on).map(|(name, _)| name).collect::<Vec<_>>(),
         },
+        "session_state": {
+            "enabled": config.session_state.enabled,
+            "update_interval": config.session_state.update_interval,
+        },
         "tmux": {"binary": config.tmux_binary.to_string_lossy()},
     });
     if let Some(root) = &config.root {
@@ -87,7 +91,8 @@ mod tests {
         #[test]
         fn what_is_shown_means_the_same(
             (minute, limit, period, queue, critical) in (0..=1000, 0..=1000, 1..=86_400, 1..=10_000, 1..=10),
-            (silent, enabled, bells, message, status) in any::<(bool, bool, bool, bool, bool)>(),
+            (silent, enabled, bells, message, status, keep) in any::<(bool, bool, bool, bool, bool, bool)>(),
+            interval in 0..=31_536_000,
             severities in prop::collection::btree_map("[a-z][a-z0-9_.-]{0,8}", severity(), 0..5),
             root in prop::option::of("(/[^/\\pC\\p{Zl}\\p{Zp}]{1,6}){1,3}"),
             binary in "[^/~\\pC\\p{Zl}\\p{Zp}]{1,8}",
@@ -106,6 +111,7 @@ mod tests {
                     "sinks": sinks.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>(),
                 },
                 "events": {"severities": severities},
+                "session_state": {"enabled": keep, "update_interval": interval},
                 "tmux": {"binary": binary},
             });
             if let Some(root) = &root {

@@ -210,6 +210,16 @@ impl Root {
         self.0.join("state/delivery.json")
     }
 
+    /// A folder for each session, with its state.
+    pub fn projects(&self) -> PathBuf {
+        self.0.join("registry/projects")
+    }
+
+    /// How far the session files tell.
+    pub fn sessions(&self) -> PathBuf {
+        self.0.join("state/sessions.json")
+    }
+
     /// What was emitted while nothing ran.
     pub fn spool(&self) -> PathBuf {
         self.0.join("spool")

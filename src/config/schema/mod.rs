@@ -10,7 +10,7 @@ use self::values::{EVENT_TYPE, PLACE, PROGRAM, Rate, event_type, lower, place, p
 use super::read::Section;
 use super::{CRITICAL_TYPES, Config};
 use crate::event::Severity;
-use crate::{delivery, monitor::health};
+use crate::{delivery, monitor::health, state};
 
 const LEVELS: &[&str] = &["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
 const SEVERITY: &str = "one of low, medium, high, critical";
@@ -44,7 +44,14 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
     });
     let (bus, critical_types) = root.section("event_bus", event_bus);
     root.section("roles", |roles| roles.unread(unread::ROLES));
-    root.section("session_state", |state| state.unread(unread::SESSION_STATE));
+    let session_state = root.section("session_state", |state| {
+        state.unread(unread::SESSION_STATE);
+        state::Config {
+            enabled: state.boolean("enabled", true),
+            update_interval: state.integer("update_interval", 300, &(0..=31_536_000), "seconds")
+                as u64,
+        }
+    });
 
     let place = root.section("paths", |paths| {
         paths.value("root", PLACE, |node| place(node, home))
@@ -62,6 +69,7 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
     Config {
         delivery,
         health,
+        session_state,
         severities,
         root: place,
         tmux_binary: binary.unwrap_or(defaults.tmux_binary),

@@ -16,7 +16,7 @@ const NO_GIT: &str = "this version does not look at git";
 const NO_CREDIT: &str = "this version does not look at credit";
 const NO_PROCESSES: &str = "orch starts and stops no processes of others";
 const NO_TEAMS: &str = "orch puts no teams together";
-const NO_SESSION_STATE: &str = "this version writes no session state";
+const NO_SYNC: &str = "git is not read into session files";
 
 const fn key(key: &'static str, shape: Shape, holds: &'static str) -> Unread {
     Unread { key, shape, holds }
@@ -122,11 +122,4 @@ pub(super) const ROLES: &[Unread] = &[
     ),
 ];
 
-pub(super) const SESSION_STATE: &[Unread] = &[
-    key(
-        "update_interval",
-        Integer(300, YEAR, "seconds"),
-        NO_SESSION_STATE,
-    ),
-    key("auto_sync", Boolean(true), NO_SESSION_STATE),
-];
+pub(super) const SESSION_STATE: &[Unread] = &[key("auto_sync", Boolean(true), NO_SYNC)];

@@ -1,6 +1,15 @@
-//! What is known now, by applying events in their order; a cache of the journal. Knows no disk and no tmux.
+//! What is known now, by applying events in their order; a cache of the journal. Knows no tmux; the session files are
+//! its only disk.
+
+mod document;
+mod files;
+mod run;
+mod sessions;
 
 use std::collections::BTreeMap;
+
+pub use files::{Cursor, cursor};
+pub use run::{Config, keep};
 
 use crate::event::Event;
 use crate::tmux::id::PaneId;

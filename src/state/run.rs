@@ -1,0 +1,197 @@
+//! Keeps the session files: applies every event, writes what is high or critical at once and the rest at its
+//! interval. Owns the documents; a disk that fails makes it late, never wrong.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Local;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::files::{self, Cursor};
+use super::sessions::Sessions;
+use crate::event::Event;
+use crate::panes::Roster;
+
+/// Events that are taken before anything is written.
+const BATCH: usize = 256;
+/// Least time between two writes, and between two tries on a disk that fails.
+const GAP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How session files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Whether they are.
+    pub enabled: bool,
+    /// How long what is neither high nor critical may wait, in seconds.
+    pub update_interval: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            update_interval: 300,
+        }
+    }
+}
+
+struct Keeper {
+    sessions: Sessions,
+    projects: PathBuf,
+    cursor: PathBuf,
+    /// The last event that was applied, and the last one that all files tell of.
+    applied: Option<Cursor>,
+    kept: Option<Cursor>,
+    /// A file could not be read, so the cursor stays: the next start applies what it lacks.
+    behind: bool,
+    error: watch::Sender<Option<String>>,
+}
+
+/// Runs until `events` ends; then everything is written. `missed` is what was accepted after the cursor, by runs that
+/// ended before they had written it, and how far that reaches. `error` tells what the disk said last, `None` while all is well.
+pub async fn keep(
+    config: Config,
+    (projects, cursor): (PathBuf, PathBuf),
+    missed: impl Future<Output = (Vec<Event>, Cursor)>,
+    mut events: mpsc::Receiver<Arc<Event>>,
+    mut roster: watch::Receiver<Arc<Roster>>,
+    error: watch::Sender<Option<String>>,
+) {
+    let mut keeper = Keeper {
+        sessions: Sessions::default(),
+        projects,
+        cursor,
+        applied: None,
+        kept: None,
+        behind: false,
+        error,
+    };
+    let (missed, until) = missed.await;
+    let first = roster.borrow().clone();
+    for event in missed {
+        keeper.apply(&event, &first).await;
+    }
+    // From here on nothing is missed, however this run ends.
+    keeper.applied = Some(until);
+    keeper.write(false).await;
+    let mut interval = tokio::time::interval(Duration::from_secs(config.update_interval.max(1)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.reset();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut next = Instant::now();
+    let mut urgent = false;
+    loop {
+        let present = roster.borrow().clone();
+        tokio::select! {
+            read = events.recv_many(&mut batch, BATCH) => {
+                if read == 0 {
+                    break;
+                }
+                for event in batch.drain(..) {
+                    keeper.apply(&event, &present).await;
+                }
+                urgent |= keeper.sessions.is_urgent();
+            }
+            Ok(()) = roster.changed() => {
+                let latest = roster.borrow_and_update().clone();
+                keeper.sessions.see(&latest);
+            }
+            _ = interval.tick() => {
+                keeper.write(false).await;
+                keeper.sessions.forget_gone(&present);
+            }
+            () = tokio::time::sleep_until(next), if urgent => {
+                urgent = !keeper.write(true).await;
+                next = Instant::now() + if urgent { GAP.1 } else { GAP.0 };
+            }
+        }
+    }
+    keeper.write(false).await;
+}
+
+impl Keeper {
+    async fn apply(&mut self, event: &Event, roster: &Roster) {
+        self.applied = Some(Cursor {
+            seq: event.seq,
+            ts: event.ts,
+        });
+        let Some(session) = Sessions::session_of(event, roster) else {
+            return;
+        };
+        if !self.sessions.knows(&session) {
+            let path = files::path_of(&self.projects, &session);
+            let read = tokio::task::spawn_blocking(move || files::load(&path)).await;
+            let fields = match read.unwrap_or_else(|error| Err(error.into())) {
+                Ok(fields) => fields,
+                // It is not overwritten unread.
+                Err(error) => {
+                    self.behind = true;
+                    return self.say(Some(format!("cannot read the state of {session}: {error}")));
+                }
+            };
+            self.sessions
+                .learn(&session, fields, &Local::now().to_rfc3339());
+        }
+        self.sessions.apply(&session, event, roster);
+    }
+
+    /// Writes what has changed; false when the disk did not take it.
+    async fn write(&mut self, urgent: bool) -> bool {
+        let changed = self.sessions.changed(urgent);
+        let applied = self
+            .applied
+            .filter(|_| !urgent && !self.behind && self.kept != self.applied);
+        if changed.is_empty() && applied.is_none() {
+            return true;
+        }
+        let (projects, cursor) = (self.projects.clone(), self.cursor.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut done = Vec::new();
+            for (session, text) in changed {
+                let path = files::path_of(&projects, &session);
+                if let Err(error) = files::store(&path, text.as_bytes()) {
+                    return (
+                        done,
+                        Err(format!("cannot write {}: {error}", path.display())),
+                    );
+                }
+                done.push((session, text));
+            }
+            let stored =
+                applied.map(|applied| files::store(&cursor, &serde_json::to_vec(&applied)?));
+            let stored = stored.transpose();
+            (
+                done,
+                stored.map_err(|error| format!("cannot write {}: {error}", cursor.display())),
+            )
+        });
+        let (done, result) = written
+            .await
+            .unwrap_or_else(|error| (Vec::new(), Err(error.to_string())));
+        for (session, text) in done {
+            self.sessions.written(&session, text);
+        }
+        if result.is_ok() && applied.is_some() {
+            self.kept = applied;
+        }
+        let well = result.is_ok();
+        if well {
+            self.sessions.calm();
+        }
+        self.say(result.err());
+        well
+    }
+
+    fn say(&self, error: Option<String>) {
+        self.error.send_if_modified(|last| {
+            let news = *last != error;
+            if let (true, Some(error)) = (news, &error) {
+                tracing::warn!(target: "orch::state", "{error}");
+            }
+            *last = error;
+            news
+        });
+    }
+}
