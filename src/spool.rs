@@ -10,6 +10,7 @@ use crate::event::Emission;
 
 const OPEN: &str = "emitted.jsonl";
 const TAKEN: &str = "taken.jsonl";
+const PROGRESS: &str = "taken.lines";
 
 /// Appends emissions and syncs.
 ///
@@ -42,36 +43,67 @@ pub fn keep(directory: &Path, emissions: &[Emission]) -> std::io::Result<()> {
     }
 }
 
-/// What was kept, oldest first, and what could not be read of it. Call [`forget`] once it is safe elsewhere;
-/// until then it is found again.
+/// What was kept, by line.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Oldest first, each with the number of lines up to it.
+    pub emissions: Vec<(u64, Emission)>,
+    /// Why the others cannot be read.
+    pub damaged: Vec<String>,
+}
+
+/// Whether anything waits to be taken.
+pub fn waits(directory: &Path) -> bool {
+    directory.join(OPEN).exists() || directory.join(TAKEN).exists()
+}
+
+/// What was kept, oldest first, without what [`reached`] says is safe already. Call [`forget`] once all of it is safe
+/// elsewhere; until then it is found again.
 ///
 /// # Errors
 /// The spool cannot be read or moved.
-pub fn take(directory: &Path) -> std::io::Result<(Vec<Emission>, Vec<String>)> {
+pub fn take(directory: &Path) -> std::io::Result<Taken> {
     let (open, taken) = (directory.join(OPEN), directory.join(TAKEN));
     // Left over from a start that did not get to the end comes first, alone.
     if !taken.exists() {
         match File::options().read(true).write(true).open(&open) {
             Ok(file) => {
                 file.lock()?;
+                let _ = std::fs::remove_file(directory.join(PROGRESS));
                 std::fs::rename(&open, &taken)?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((Vec::new(), Vec::new()));
+                return Ok(Taken::default());
             }
             Err(error) => return Err(error),
         }
     }
-    let (mut emissions, mut damaged) = (Vec::new(), Vec::new());
-    for line in BufReader::new(File::open(&taken)?).split(b'\n') {
+    let progress = std::fs::read_to_string(directory.join(PROGRESS));
+    let safe: u64 = progress
+        .ok()
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap_or(0);
+    let mut found = Taken::default();
+    for (at, line) in (1..).zip(BufReader::new(File::open(&taken)?).split(b'\n')) {
         let line = String::from_utf8_lossy(&line?).into_owned();
         match Emission::parse(&line) {
             _ if line.is_empty() => {}
-            Ok(emission) => emissions.push(emission),
-            Err(error) => damaged.push(error),
+            Ok(emission) if at > safe => found.emissions.push((at, emission)),
+            Ok(_) => {}
+            Err(error) => found.damaged.push(error),
         }
     }
-    Ok((emissions, damaged))
+    Ok(found)
+}
+
+/// So many lines of what was taken are safe elsewhere: a start that dies now does not take them twice.
+///
+/// # Errors
+/// The file cannot be written; the lines may be taken twice then.
+pub fn reached(directory: &Path, lines: u64) -> std::io::Result<()> {
+    let temporary = directory.join("taken.tmp");
+    std::fs::write(&temporary, lines.to_string())?;
+    std::fs::rename(temporary, directory.join(PROGRESS))
 }
 
 /// Removes what was taken. Damaged lines are kept beside it for a person to look at.
@@ -81,8 +113,9 @@ pub fn take(directory: &Path) -> std::io::Result<(Vec<Emission>, Vec<String>)> {
 pub fn forget(directory: &Path, damaged: bool) -> std::io::Result<()> {
     let taken = directory.join(TAKEN);
     if damaged {
-        let aside: PathBuf = directory.join(format!("damaged-{}.jsonl", std::process::id()));
-        return std::fs::rename(taken, aside);
+        let mut asides = (1u32..).map(|n| directory.join(format!("damaged-{n}.jsonl")));
+        let aside: Option<PathBuf> = asides.find(|path| !path.exists());
+        return std::fs::rename(taken, aside.unwrap_or_default());
     }
     match std::fs::remove_file(taken) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -106,23 +139,33 @@ mod tests {
         Emission::parse(&format!(r#"{{"type":"x","message":"{message}"}}"#)).unwrap()
     }
 
+    fn taken(spool: &Path) -> Vec<Emission> {
+        let found = take(spool).unwrap().emissions;
+        found.into_iter().map(|(_, emission)| emission).collect()
+    }
+
     #[test]
     fn kept_in_order_until_it_is_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let spool = directory.path().join("spool");
-        assert_eq!(take(&spool).unwrap().0, []);
+        assert!(!waits(&spool));
+        assert_eq!(taken(&spool), []);
         keep(&spool, &[emission("a"), emission("b")]).unwrap();
         keep(&spool, &[emission("c")]).unwrap();
+        assert!(waits(&spool));
         let all = vec![emission("a"), emission("b"), emission("c")];
-        assert_eq!(take(&spool).unwrap().0, all);
+        assert_eq!(taken(&spool), all);
         keep(&spool, &[emission("d")]).unwrap();
-        assert_eq!(
-            take(&spool).unwrap().0,
-            all,
-            "a start that died finds it again"
-        );
+        assert_eq!(taken(&spool), all, "a start that died finds it again");
+        reached(&spool, 2).unwrap();
+        assert_eq!(take(&spool).unwrap().emissions, [(3, emission("c"))]);
         forget(&spool, false).unwrap();
-        assert_eq!(take(&spool).unwrap().0, [emission("d")]);
+        assert!(waits(&spool));
+        assert_eq!(
+            taken(&spool),
+            [emission("d")],
+            "progress was of the other file"
+        );
     }
 
     #[test]
@@ -135,8 +178,8 @@ mod tests {
             .unwrap();
         file.write_all(b"{\"type\":\"x\"\n").unwrap();
         keep(directory.path(), &[emission("b")]).unwrap();
-        let (emissions, damaged) = take(directory.path()).unwrap();
-        assert_eq!((emissions.len(), damaged.len()), (2, 1));
+        let found = take(directory.path()).unwrap();
+        assert_eq!((found.emissions.len(), found.damaged.len()), (2, 1));
         forget(directory.path(), true).unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }

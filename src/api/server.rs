@@ -28,6 +28,8 @@ const CONNECTIONS: usize = 256;
 /// Requests of one connection that may be unanswered.
 const UNANSWERED: usize = 256;
 
+/// How long those who connect wait for what goes first.
+const BEGIN: Duration = Duration::from_secs(3);
 /// How long a request that is to be recorded waits for the journal.
 const RECORD: Duration = Duration::from_secs(1);
 
@@ -59,13 +61,14 @@ pub struct Context {
     pub asks: mpsc::Sender<Ask>,
 }
 
-/// Binds the socket and serves it until `stop`; then no new request is taken and open answers are finished.
+/// Binds the socket and serves it from `begin` on, a few seconds later at the latest, until `stop`; then no new request is taken and open answers are finished.
 ///
 /// # Errors
 /// The socket cannot be bound.
 pub fn serve(
     path: &Path,
     context: Context,
+    begin: CancellationToken,
     stop: CancellationToken,
 ) -> std::io::Result<tokio::task::JoinHandle<()>> {
     // The lock is held, so a socket that is there is left over.
@@ -75,7 +78,11 @@ pub fn serve(
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(tokio::spawn(accept(listener, context, stop)))
+    Ok(tokio::spawn(async move {
+        // Who connects meanwhile waits: what was emitted before goes first.
+        let _ = tokio::time::timeout(BEGIN, begin.cancelled()).await;
+        accept(listener, context, stop).await;
+    }))
 }
 
 async fn accept(listener: UnixListener, context: Context, stop: CancellationToken) {

@@ -6,6 +6,7 @@
 //!                                          socket ─drafts─┘
 //! ```
 
+mod intake;
 mod log;
 mod report;
 mod serving;
@@ -16,7 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,13 +25,13 @@ use crate::bus::{Dispatcher, Severities};
 use crate::config::Config;
 use crate::delivery::{self, Control, Delivery};
 use crate::event::{Draft, Event};
-use crate::journal::{self, AppendError, Recovered};
+use crate::journal::{self, AppendError};
 use crate::monitor::health::Health;
 use crate::panes::{self, Roster, Update};
 use crate::paths::{Environment, Holder, Lock, PathError, Root, Runtime, Server};
 use crate::state::State;
 use crate::tmux::client::{self, Tmux};
-use crate::{api, bus, spool};
+use crate::{api, bus};
 
 pub use log::init as init_log;
 
@@ -96,6 +96,7 @@ struct Parts {
 
 /// Handles of the parts' tasks, in the order in which they are taken down.
 struct Tasks {
+    intake: JoinHandle<()>,
     api: JoinHandle<()>,
     monitors: JoinHandle<()>,
     delivery: JoinHandle<()>,
@@ -138,9 +139,8 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     let started = Instant::now();
 
     let stops = Stops::default();
-    let (parts, mut tasks, recovered) = compose(&setup, &stops)?;
+    let (parts, mut tasks) = compose(&setup, &stops)?;
     tracing::info!(target: "orch::app", "running for {} with root {}", setup.server.socket.display(), setup.root.0.display());
-    take_up(&setup, &parts, recovered).await;
 
     let ended = serving::serve(&setup, parts, started, signals, &mut tasks).await;
     take_down(tasks, stops).await;
@@ -150,7 +150,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     ended
 }
 
-fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), RunError> {
+fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
     let (committed, committed_rx) = mpsc::channel(1024);
     let (journal, mut recovered, journal_task) = journal::open(&setup.root.events(), committed)?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
@@ -199,21 +199,29 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
     let (delivery, delivery_task) = delivery::start(parts, stops.delivery.clone());
 
     let (asks, asks_rx) = mpsc::channel(64);
+    let taken = CancellationToken::new();
+    let intake = tokio::spawn(intake::run(
+        recovered.repair.take(),
+        setup.root.spool(),
+        bus.clone(),
+        taken.clone(),
+        stops.intake.clone(),
+    ));
     let context = api::Context {
         bus: bus.clone(),
         roster: roster.clone(),
         state: state.clone(),
         asks,
     };
-    let api =
-        api::serve(&setup.runtime.socket, context, stops.intake.clone()).map_err(|source| {
-            RunError::Io {
-                what: format!("listen on {}", setup.runtime.socket.display()),
-                source,
-            }
-        })?;
+    let api = api::serve(&setup.runtime.socket, context, taken, stops.intake.clone()).map_err(
+        |source| RunError::Io {
+            what: format!("listen on {}", setup.runtime.socket.display()),
+            source,
+        },
+    )?;
 
     let tasks = Tasks {
+        intake,
         api,
         monitors,
         delivery: delivery_task,
@@ -236,47 +244,7 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
             asks: asks_rx,
         },
         tasks,
-        recovered,
     ))
-}
-
-/// What earlier runs left: a repaired tail is told, what was emitted meanwhile is taken in.
-async fn take_up(setup: &Setup, parts: &Parts, recovered: Recovered) {
-    if let Some(repair) = recovered.repair {
-        let text = format!(
-            "cut an unfinished line of {} bytes off {}",
-            repair.bytes,
-            repair.path.display()
-        );
-        let data = json!({"offset": repair.offset, "bytes": repair.bytes, "copy": repair.copy});
-        let draft = Draft::new("log_repaired", "journal", text).with_data(data);
-        parts.bus.publish_or_say(draft).await;
-    }
-    let directory = setup.root.spool();
-    // Twice: what a start that died had taken, then what came since.
-    for _ in 0..2 {
-        let (emissions, damaged) = match spool::take(&directory) {
-            Ok(taken) => taken,
-            Err(error) => {
-                return tracing::error!(target: "orch::app", "cannot read the spool: {error}");
-            }
-        };
-        if emissions.is_empty() && damaged.is_empty() {
-            return;
-        }
-        for error in &damaged {
-            tracing::warn!(target: "orch::app", "a spooled line is kept aside: {error}");
-        }
-        for emission in emissions {
-            let draft = parts.bus.draft(emission, "cli");
-            if let Err(error) = parts.bus.journal().append(draft).await {
-                return tracing::error!(target: "orch::app", "the spool stays for the next start: {error}");
-            }
-        }
-        if let Err(error) = spool::forget(&directory, !damaged.is_empty()) {
-            tracing::error!(target: "orch::app", "cannot empty the spool: {error}");
-        }
-    }
 }
 
 async fn keep_state(mut events: mpsc::Receiver<Arc<Event>>, state: watch::Sender<Arc<State>>) {
@@ -333,6 +301,7 @@ async fn watch_health(
 /// Intake first, the journal last: what was accepted gets its outcome, what was decided gets written.
 async fn take_down(tasks: Tasks, stops: Stops) {
     stops.intake.cancel();
+    wait("spool", END, tasks.intake).await;
     wait("api", END, tasks.api).await;
     wait("monitors", END, tasks.monitors).await;
     stops.delivery.cancel();
