@@ -118,7 +118,7 @@ fn a_program_that_ends_on_screen_is_told_by_its_status() {
 }
 
 #[test]
-fn a_server_that_ends_and_comes_back_is_told_once_each() {
+fn f15_a_server_that_ends_and_comes_back_is_told_once_each() {
     let stage = Stage::with(&["alpha", "beta"]);
     stage.split_window("alpha:first");
     stage.run();
@@ -139,7 +139,7 @@ fn a_server_that_ends_and_comes_back_is_told_once_each() {
 }
 
 #[test]
-fn a_server_that_another_replaces_at_once_is_lost_too() {
+fn f16_a_server_that_another_replaces_at_once_with_the_same_ids_is_lost_too() {
     let stage = Stage::with(&["alpha", "beta"]);
     stage.run();
     stage.roster_agrees();
@@ -288,7 +288,7 @@ fn what_a_users_hook_prints_is_no_reply() {
 }
 
 #[test]
-fn many_windows_that_come_and_go_leave_the_roster_right() {
+fn f17_many_windows_that_come_and_go_leave_the_roster_right() {
     let stage = Stage::with(&["alpha", "beta"]);
     stage.run();
     let mut panes = Vec::new();
