@@ -673,3 +673,26 @@ fn hundreds_of_connections_that_say_nothing_keep_nobody_out() {
     assert!(ask(&good, "{\"op\":\"status\"}")["status"].is_object());
     stage.stop_and_verify();
 }
+
+#[test]
+fn f33_a_hostile_pattern_is_refused_at_once() {
+    let stage = Stage::empty();
+    let huge = format!("({}){{1000}}", "a{1000}".repeat(100));
+    for (option, pattern) in [
+        ("--grep", huge.as_str()),
+        ("--grep", "("),
+        ("--type", "{a,"),
+        ("--source", "["),
+    ] {
+        let said = stage.orch(&["events", option, pattern]).wrong(2);
+        assert!(said.contains(option), "{said}");
+    }
+    // A pattern that takes other engines for ever.
+    let day = stage.root().join("logs/events");
+    std::fs::create_dir_all(&day).expect("a directory");
+    let line = json!({"v": 1, "seq": 1, "ts": "2026-11-22T13:24:52+01:00", "type": "x", "severity": "low",
+        "source": "s", "message": format!("{}!", "a".repeat(4000))});
+    std::fs::write(day.join("2026-11-22.jsonl"), format!("{line}\n")).expect("a file");
+    assert!(stage.events(&["--grep", "^(a+)+$"]).is_empty());
+    assert_eq!(stage.events(&["--grep", "^(a+)+!"]).len(), 1);
+}

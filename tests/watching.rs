@@ -2,6 +2,8 @@
 
 mod stage;
 
+use std::time::Instant;
+
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::Stage;
@@ -307,6 +309,48 @@ fn f17_many_windows_that_come_and_go_leave_the_roster_right() {
     stage.roster_agrees();
     assert_eq!(stage.roster().len(), 2);
     assert_eq!(stage.status().expect("it runs")["tmux"]["spawned"], 1);
+    // A thousand within seconds, quicker than anybody can list them.
+    let began = Instant::now();
+    let client = stage.seat_a_person("alpha");
+    let window = |n: usize| {
+        let session = ["alpha", "beta"][n % 2];
+        format!(
+            "new-window -d -t '{session}:{}' -n brief 'exec sleep 1000'\nkill-window -t '{session}:{}'\n",
+            n + 10,
+            n + 10
+        )
+    };
+    let storm: String = (0..1000).map(window).collect();
+    let path = stage.write("storm.conf", &storm);
+    stage.tmux(&["source-file", &path]);
+    stage.roster_agrees();
+    stage.see_a_new_pane("beta");
+    // One message, and one more every 10 s.
+    let most = 1 + (began.elapsed().as_secs() / 10) as usize;
+    let messages = stage.messages(&client);
+    assert!(messages.len() <= most, "{messages:?}");
+    assert_eq!(stage.count("tmux_lost"), 0);
+    stage.stop_and_verify();
+}
+
+#[test]
+fn f11_panes_that_print_without_end_hold_nothing_up() {
+    let stage = Stage::with(&["alpha", "beta"]);
+    for n in 0..20 {
+        stage.new_window(["alpha", "beta"][n % 2], &["-n", "storm", "yes"]);
+    }
+    stage.run();
+    stage.wait_until("all are known", || stage.panes().len() == 22);
+    let pane = worker(&stage, "beta", 3);
+    command_is_known(&stage, &pane, "worker");
+    stage.tmux(&["kill-pane", "-t", &pane]);
+    stage.wait_until("its end is told", || ends_of(&stage, &pane).len() == 1);
+    let status = stage.status().expect("it runs");
+    assert_eq!(
+        (&status["tmux"]["spawned"], &status["tmux"]["reconnects"]),
+        (&1.into(), &0.into())
+    );
+    stage.stop_and_verify();
 }
 
 #[test]

@@ -103,11 +103,11 @@ fn query(args: &Events) -> Result<Query, Failure> {
             })
             .transpose()
     };
-    let glob = |text: &Option<String>| -> Result<Option<GlobMatcher>, Failure> {
+    let glob = |option: &str, text: &Option<String>| -> Result<Option<GlobMatcher>, Failure> {
         let compile = |t: &str| {
             Glob::new(t)
                 .map(|g| g.compile_matcher())
-                .map_err(|e| Failure::usage(format!("{t:?} is no glob: {e}")))
+                .map_err(|e| Failure::usage(format!("{option}: {t:?} is no glob: {e}")))
         };
         text.as_deref().map(compile).transpose()
     };
@@ -120,10 +120,10 @@ fn query(args: &Events) -> Result<Query, Failure> {
     Ok(Query {
         since: time(&args.since)?,
         until: time(&args.until)?,
-        kind: glob(&args.kind)?,
+        kind: glob("--type", &args.kind)?,
         severity: args.severity,
-        source: glob(&args.source)?,
-        session: glob(&args.session)?,
+        source: glob("--source", &args.source)?,
+        session: glob("--session", &args.session)?,
         pane: args.pane,
         outcome: args.outcome,
         grep: grep.transpose()?,
