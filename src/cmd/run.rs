@@ -22,6 +22,7 @@ pub(super) fn run(global: &Global, args: Run) -> Done {
             setup.root.diagnostics().display()
         ))
     })?;
+    app::tell_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
