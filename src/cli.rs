@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::COMPONENTS;
 use crate::event::{Severity, Verdict};
 use crate::tmux::id::PaneId;
 
@@ -103,7 +105,7 @@ pub struct Attach {
 /// `orch run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Started by `orch start`: no terminal, diagnostics go where stderr goes
+    /// Started by `orch start`: no terminal
     #[arg(long, hide = true)]
     pub detached: bool,
 }
@@ -111,7 +113,8 @@ pub struct Run {
 /// `orch logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Only this component: tmux, roster, monitors, journal, delivery, api, config, app, bus
+    /// Only this component
+    #[arg(value_parser = PossibleValuesParser::new(COMPONENTS))]
     pub component: Option<String>,
     /// The last N lines
     #[arg(short = 'n', value_name = "N", default_value_t = 50)]

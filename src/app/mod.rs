@@ -10,6 +10,7 @@ mod components;
 mod keeper;
 mod log;
 mod monitors;
+mod outfile;
 mod panics;
 mod report;
 mod restarts;
@@ -43,7 +44,7 @@ use self::monitors::Monitors;
 use self::restarts::Policy;
 use self::supervise::supervise;
 
-pub use log::init as init_log;
+pub use log::{COMPONENTS, init as init_log};
 pub use panics::tell_panics;
 
 /// How long delivery may take to finish at a stop.

@@ -103,6 +103,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("monitoring", old.health != new.health),
         ("general.log_level", old.log_level != new.log_level),
+        (
+            "general.max_log_size_mb",
+            old.max_log_size_mb != new.max_log_size_mb,
+        ),
         ("tmux.binary", old.tmux_binary != new.tmux_binary),
         ("paths.root", old.root != new.root),
         (

@@ -201,6 +201,11 @@ impl Root {
         self.0.join("logs/orch.out")
     }
 
+    /// What [`Root::diagnostics`] was before it was turned over at its size.
+    pub fn earlier_diagnostics(&self) -> PathBuf {
+        self.0.join("logs/orch.out.1")
+    }
+
     /// The process's number, for people; who holds the lock of this file decides who writes here.
     pub fn pid(&self) -> PathBuf {
         self.0.join("logs/orch.pid")
