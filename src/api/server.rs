@@ -135,13 +135,11 @@ impl Server {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of descriptors or memory: others need a moment to give some back, and one who does not
-                    // need his gives it back now.
+                    // Out of descriptors or memory: others need a moment to give some back.
                     let text = format!("nobody can connect: {error}");
                     if self.accepting.send_replace(Some(text.clone())).is_none() {
                         tracing::warn!(target: "orch::api", "{text}");
                     }
-                    guests.send_one_away();
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = self.stop.cancelled() => break,
@@ -159,7 +157,7 @@ impl Server {
             let connection = Connection {
                 context: self.context.clone(),
                 peer: peer.pid(),
-                guest: guests.welcome(),
+                guest: guests.welcome().await,
             };
             let stop = self.stop.clone();
             connections.spawn(async move { connection.run(stream, stop).await });
@@ -221,6 +219,7 @@ impl Connection {
             () = late => {}
         }
         writing.abort();
+        let _ = writing.await;
     }
 
     async fn read(
