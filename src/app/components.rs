@@ -97,6 +97,15 @@ impl Standing {
     }
 }
 
+/// What follows a failure.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It is to be started again after this pause.
+    Again(Duration),
+    /// It is given up, and this is to be published.
+    Parked(Box<Draft>),
+}
+
 /// One that is started again when it fails: counts its failures, keeps its standing, and words what is published.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -117,20 +126,22 @@ impl Guard {
         (guard, seen)
     }
 
-    /// It failed: after which pause it is to be started again, or what is to be published when it is given up.
-    pub(super) fn failed(&mut self, error: &str, now: Instant) -> Result<Duration, Draft> {
+    /// It failed.
+    pub(super) fn failed(&mut self, error: &str, now: Instant) -> Failed {
         let name = &self.name;
         let pause = self.restarts.failed(now);
         let health = pause.map_or(Health::Parked, |_| Health::Restarting);
         self.standing.send_modify(|s| s.fail(health, error));
-        pause.ok_or_else(|| {
+        pause.map(Failed::Again).unwrap_or_else(|| {
             let failures = self.restarts.row();
             tracing::error!(target: "orch::app", "{name} is off after {failures} failures in a row: {error}");
             let text = format!(
                 "{name} failed {failures} times in a row and is off until `orch restart`: {error}"
             );
-            Draft::new("component_parked", "orch", text)
-                .with_data(json!({"component": name, "error": error, "failures": failures}))
+            let data = json!({"component": name, "error": error, "failures": failures});
+            Failed::Parked(Box::new(
+                Draft::new("component_parked", "orch", text).with_data(data),
+            ))
         })
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::components::{Guard, Health, Standing};
+use super::components::{Failed, Guard, Health, Standing};
 use super::panics;
 use super::restarts::Policy;
 use super::supervise::record;
@@ -177,11 +177,11 @@ impl Post {
     fn failed(&mut self, error: &str) -> Option<Draft> {
         let now = Instant::now();
         match self.guard.failed(error, now) {
-            Ok(pause) => {
+            Failed::Again(pause) => {
                 self.due = Some(now + pause);
                 None
             }
-            Err(parked) => Some(parked),
+            Failed::Parked(parked) => Some(*parked),
         }
     }
 }

@@ -83,7 +83,7 @@ fn create(path: &Path) -> std::io::Result<File> {
 /// The length of the file under this name, if it is this one.
 fn length_at(path: &Path, file: &File) -> Option<u64> {
     let (there, open) = (std::fs::symlink_metadata(path).ok()?, file.metadata().ok()?);
-    ((there.dev(), there.ino()) == (open.dev(), open.ino())).then(|| there.len())
+    ((there.dev(), there.ino()) == (open.dev(), open.ino())).then_some(there.len())
 }
 
 fn is_same(one: impl AsFd, other: &File) -> bool {

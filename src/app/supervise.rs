@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::components::Guard;
+use super::components::{Failed, Guard};
 use super::panics;
 use crate::bus::Bus;
 use crate::event::Draft;
@@ -35,16 +35,16 @@ pub(super) async fn supervise<F: Future<Output = ()>>(
             Err(payload) => panics::caught(&*payload),
         };
         match guard.failed(&error, Instant::now()) {
-            Ok(pause) => {
+            Failed::Again(pause) => {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = stop.cancelled() => return,
                 }
                 record(&bus, guard.started(Instant::now())).await;
             }
-            Err(parked) => {
+            Failed::Parked(parked) => {
                 tokio::select! {
-                    () = bus.publish_or_say(parked) => {}
+                    () = bus.publish_or_say(*parked) => {}
                     () = stop.cancelled() => return,
                 }
                 return stop.cancelled().await;

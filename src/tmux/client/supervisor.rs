@@ -97,7 +97,7 @@ impl Supervisor {
                 Err(reason) => {
                     tracing::warn!(target: "orch::tmux", "cannot attach: {reason}");
                     self.status.send_modify(|s| {
-                        s.last_error = Some((chrono::Local::now(), reason.clone()))
+                        s.last_error = Some((chrono::Local::now(), reason.clone()));
                     });
                     self.lost_if_long(&reason);
                 }
