@@ -67,7 +67,12 @@ pub enum Verb {
     Stop,
     /// Stop it if it runs, and start it
     Restart,
-    /// How everything is
+    /// How everything is, component by component
+    #[command(
+        after_help = "Health: ok; waiting (for a tmux server); failing (it runs, what it needs does not work); \
+        restarting (it failed and is started again in a moment); parked (it failed five times in a row and is off \
+        until `orch restart`); disabled (in the configuration)."
+    )]
     Status,
     /// Diagnostics of the process
     Logs(Logs),

@@ -392,3 +392,52 @@ impl Parts {
             .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Like a part that ends when it is told to.
+    fn until(stop: &CancellationToken) -> JoinHandle<()> {
+        tokio::spawn(stop.clone().cancelled_owned())
+    }
+
+    #[tokio::test]
+    async fn one_that_never_ends_and_one_that_panicked_do_not_hold_up_the_end() {
+        let stops = Stops::default();
+        let (bus, mut handles) = mpsc::channel::<()>(1);
+        let stuck = tokio::spawn(async move {
+            let _bus = bus;
+            std::future::pending::<()>().await;
+        });
+        let delivery = tokio::spawn(async { panic!("delivery fails") });
+        // As the journal does: until nobody is left who could hand anything over.
+        let journal = tokio::spawn(async move { while handles.recv().await.is_some() {} });
+        let written = CancellationToken::new();
+        let keeper = {
+            let (stop, written) = (stops.keeper.clone(), written.clone());
+            tokio::spawn(async move {
+                stop.cancelled().await;
+                written.cancel();
+                Ok(())
+            })
+        };
+        let tasks = Tasks {
+            api: stuck,
+            monitors: until(&stops.intake),
+            delivery,
+            tmux: until(&stops.tmux),
+            roster: until(&stops.tmux),
+            state: until(&stops.tmux),
+            dispatcher: until(&stops.tmux),
+            journal,
+            sink: Some(until(&stops.sink)),
+            keeper,
+        };
+        let since = Instant::now();
+        take_down(tasks, stops).await;
+        // Only the one that is stuck was waited for, and the journal ended once that was dropped.
+        assert!(since.elapsed() < END * 2, "{:?}", since.elapsed());
+        assert!(written.is_cancelled());
+    }
+}
