@@ -47,12 +47,13 @@ use self::supervise::supervise;
 pub use log::{COMPONENTS, init as init_log};
 pub use panics::tell_panics;
 
-/// How long delivery may take to finish at a stop.
+/// How long delivery may take to decide on all that waits at a stop, and the journal to write it. All limits together
+/// stay within what `orch stop` waits.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long each other part may take to end. All together stay within what `orch stop` waits.
+/// How long each other part may take to end.
 const END: Duration = Duration::from_secs(3);
-/// How long the status variables may take to be unset.
-const SINK: Duration = Duration::from_secs(2);
+/// How long the last small things may take: unsetting the status variables, removing the socket.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// Everything that is decided before a run starts.
 #[derive(Debug, Clone)]
@@ -351,19 +352,19 @@ async fn take_down(tasks: Tasks, stops: Stops) {
     wait("delivery", Instant::now() + DRAIN, tasks.delivery).await;
     stops.sink.cancel();
     if let Some(sink) = tasks.sink {
-        wait("delivery.status", Instant::now() + SINK, sink).await;
+        wait("delivery.status", Instant::now() + TIDY, sink).await;
     }
     stops.tmux.cancel();
     let limit = Instant::now() + END;
     wait("tmux", limit, tasks.tmux).await;
     wait("roster", limit, tasks.roster).await;
     // With the last handle of the bus gone the journal writes what it has and ends.
-    let limit = Instant::now() + END;
+    let limit = Instant::now() + DRAIN;
     wait("journal", limit, tasks.journal).await;
     wait("dispatcher", limit, tasks.dispatcher).await;
     wait("state", limit, tasks.state).await;
     stops.keeper.cancel();
-    wait("socket", Instant::now() + END, tasks.keeper).await;
+    wait("socket", Instant::now() + TIDY, tasks.keeper).await;
 }
 
 async fn wait<T>(name: &str, limit: Instant, mut task: JoinHandle<T>) {
