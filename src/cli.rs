@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::COMPONENTS;
 use crate::event::{Severity, Verdict};
 use crate::tmux::id::PaneId;
 
@@ -65,7 +67,12 @@ pub enum Verb {
     Stop,
     /// Stop it if it runs, and start it
     Restart,
-    /// How everything is
+    /// How everything is, component by component
+    #[command(
+        after_help = "Health: ok; waiting (for a tmux server); failing (it runs, what it needs does not work); \
+        restarting (it failed and is started again in a moment); parked (it failed five times in a row and is off \
+        until `orch restart`); disabled (in the configuration)."
+    )]
     Status,
     /// Diagnostics of the process
     Logs(Logs),
@@ -103,7 +110,7 @@ pub struct Attach {
 /// `orch run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Started by `orch start`: no terminal, diagnostics go where stderr goes
+    /// Started by `orch start`: no terminal
     #[arg(long, hide = true)]
     pub detached: bool,
 }
@@ -111,7 +118,8 @@ pub struct Run {
 /// `orch logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Only this component: tmux, roster, monitors, journal, delivery, api, config, app, bus
+    /// Only this component
+    #[arg(value_parser = PossibleValuesParser::new(COMPONENTS))]
     pub component: Option<String>,
     /// The last N lines
     #[arg(short = 'n', value_name = "N", default_value_t = 50)]

@@ -39,7 +39,9 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.ends_with("target") {
+            // What the fuzz targets are built in.
+        } else if path.is_dir() {
             files.extend(self::files(&path));
         } else if path.extension().is_some_and(|e| e == "rs") {
             files.push(path);

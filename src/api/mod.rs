@@ -2,9 +2,10 @@
 //! for is done elsewhere.
 
 pub mod client;
+mod guests;
 mod panes;
 pub mod protocol;
 mod server;
 
 pub use panes::describe;
-pub use server::{Ask, Context, serve};
+pub use server::{Accepting, Ask, Bound, Context, Server, bind};

@@ -1,20 +1,21 @@
 //! Serves the socket: checks who connects, bounds what each may cost, answers in order. A client that never reads or
 //! never ends its line harms nobody but itself.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufWriter};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::sync::CancellationToken;
 
+use super::guests::{Guest, Guests};
 use super::panes;
 use super::protocol::{MAX_LINE, Request, Response};
 use crate::bus::Bus;
@@ -23,13 +24,13 @@ use crate::journal::AppendError;
 use crate::panes::Roster;
 use crate::state::State;
 
-/// Connections at once; for one more, the one that has asked nothing for the longest is closed.
-const CONNECTIONS: usize = 256;
+/// First and longest pause after nobody could be let in.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long open answers may take to be read at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Requests of one connection that may be unanswered.
 const UNANSWERED: usize = 256;
 
-/// How long those who connect wait for what goes first.
-const BEGIN: Duration = Duration::from_secs(3);
 /// How long a request that is to be recorded waits for the journal.
 const RECORD: Duration = Duration::from_secs(1);
 
@@ -61,117 +62,124 @@ pub struct Context {
     pub asks: mpsc::Sender<Ask>,
 }
 
-/// Binds the socket and serves it from `begin` on, a few seconds later at the latest, until `stop`; then no new request is taken and open answers are finished.
+/// Which socket file is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound(u64, u64);
+
+impl Bound {
+    /// Whether the file under this name is still ours.
+    pub fn is_at(&self, path: &Path) -> bool {
+        Self::of(path).is_ok_and(|there| there == *self)
+    }
+
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self(found.dev(), found.ino()))
+    }
+}
+
+/// Binds the socket. Only for the holder of the lock: a socket that is there is taken as left over.
 ///
 /// # Errors
 /// The socket cannot be bound.
-pub fn serve(
-    path: &Path,
-    context: Context,
-    begin: CancellationToken,
-    stop: CancellationToken,
-) -> std::io::Result<tokio::task::JoinHandle<()>> {
-    // The lock is held, so a socket that is there is left over.
+pub fn bind(path: &Path) -> std::io::Result<(UnixListener, Bound)> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(tokio::spawn(async move {
-        // Who connects meanwhile waits: what was emitted before goes first.
-        let _ = tokio::time::timeout(BEGIN, begin.cancelled()).await;
-        accept(listener, context, stop).await;
-    }))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((listener, Bound::of(path)?))
 }
 
-async fn accept(listener: UnixListener, context: Context, stop: CancellationToken) {
-    let mut guests = Guests::default();
-    let connections = tokio_util::task::TaskTracker::new();
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
+/// Why nobody can connect at the moment, if so.
+pub type Accepting = Option<String>;
+
+/// The server, not run yet. A clone goes on with the same socket where another stopped.
+#[derive(Debug, Clone)]
+pub struct Server {
+    listener: watch::Receiver<Arc<UnixListener>>,
+    context: Context,
+    accepting: watch::Sender<Accepting>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves the latest `listener` until `stop`; then no new request is taken and open answers are finished.
+    pub fn new(
+        listener: watch::Receiver<Arc<UnixListener>>,
+        context: Context,
+        accepting: watch::Sender<Accepting>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            listener,
+            context,
+            accepting,
+            stop,
+        }
+    }
+
+    /// Runs until stopped.
+    pub async fn run(mut self) {
+        let mut guests = Guests::default();
+        let connections = tokio_util::task::TaskTracker::new();
+        let mut pause = PAUSE.0;
+        loop {
+            let listener = self.listener.borrow_and_update().clone();
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Ok(()) = self.listener.changed() => continue,
+                () = self.stop.cancelled() => break,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of descriptors or memory: others need a moment to give some back.
-                    tracing::warn!(target: "orch::api", "accept failed: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let text = format!("nobody can connect: {error}");
+                    if self.accepting.send_replace(Some(text.clone())).is_none() {
+                        tracing::warn!(target: "orch::api", "{text}");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.stop.cancelled() => break,
+                    }
+                    pause = (pause * 2).min(PAUSE.1);
                     continue;
                 }
-            },
-            () = stop.cancelled() => break,
-        };
-        let own = rustix::process::geteuid().as_raw();
-        let peer = match stream.peer_cred() {
-            Ok(peer) if peer.uid() == own => peer.pid(),
-            Ok(peer) => {
-                tracing::warn!(target: "orch::api", "refused a connection of user {}", peer.uid());
-                continue;
+            };
+            pause = PAUSE.0;
+            if self.accepting.borrow().is_some() {
+                tracing::info!(target: "orch::api", "connections are accepted again");
+                self.accepting.send_replace(None);
             }
-            Err(error) => {
-                tracing::warn!(target: "orch::api", "refused a connection of nobody known: {error}");
-                continue;
-            }
-        };
-        let connection = Connection {
-            context: context.clone(),
-            peer,
-            guest: guests.welcome(),
-        };
-        let stop = stop.clone();
-        connections.spawn(async move { connection.run(stream, stop).await });
-    }
-    connections.close();
-    let _ = tokio::time::timeout(Duration::from_secs(2), connections.wait()).await;
-}
-
-/// Who is connected, in the order they came.
-#[derive(Default)]
-struct Guests(Vec<Weak<Guest>>);
-
-/// One that is connected.
-struct Guest {
-    came: Instant,
-    /// Milliseconds from then to its last request, 0 before the first.
-    asked: AtomicU64,
-    leave: CancellationToken,
-}
-
-impl Guests {
-    /// A place for one more. Somebody who opens connections and leaves them keeps nobody else out.
-    fn welcome(&mut self) -> Arc<Guest> {
-        let here = |guest: &Weak<Guest>| guest.upgrade().filter(|g| !g.leave.is_cancelled());
-        self.0.retain(|guest| here(guest).is_some());
-        if self.0.len() >= CONNECTIONS
-            && let Some(idle) = self
-                .0
-                .iter()
-                .filter_map(here)
-                .min_by_key(|g| g.last_asked())
-        {
-            tracing::warn!(target: "orch::api", "{CONNECTIONS} connections are open: an idle one is closed");
-            idle.leave.cancel();
+            let Some(peer) = own(&stream) else { continue };
+            let connection = Connection {
+                context: self.context.clone(),
+                peer: peer.pid(),
+                guest: guests.welcome().await,
+            };
+            let stop = self.stop.clone();
+            connections.spawn(async move { connection.run(stream, stop).await });
         }
-        let guest = Arc::new(Guest {
-            came: Instant::now(),
-            asked: AtomicU64::new(0),
-            leave: CancellationToken::new(),
-        });
-        self.0.push(Arc::downgrade(&guest));
-        guest
+        connections.close();
+        connections.wait().await;
     }
 }
 
-impl Guest {
-    fn asks(&self) {
-        let since = u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.asked.store(since.max(1), Ordering::Relaxed);
-    }
-
-    /// Those that never asked come first.
-    fn last_asked(&self) -> (bool, Instant) {
-        let asked = self.asked.load(Ordering::Relaxed);
-        (asked > 0, self.came + Duration::from_millis(asked))
+/// Who connects, if it is a process of the same user: the file's mode says so, and the kernel does.
+fn own(stream: &UnixStream) -> Option<UCred> {
+    let own = rustix::process::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == own => Some(peer),
+        Ok(peer) => {
+            tracing::warn!(target: "orch::api", "refused a connection of user {}", peer.uid());
+            None
+        }
+        Err(error) => {
+            tracing::warn!(target: "orch::api", "refused a connection of nobody known: {error}");
+            None
+        }
     }
 }
 
@@ -201,11 +209,17 @@ impl Connection {
             }
             let _ = (&mut writing).await;
         };
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
         tokio::select! {
             () = served => return,
-            () = self.guest.leave.cancelled() => {}
+            () = self.guest.left() => {}
+            () = late => {}
         }
         writing.abort();
+        let _ = writing.await;
     }
 
     async fn read(

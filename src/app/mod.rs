@@ -6,12 +6,19 @@
 //!                                          socket ─drafts─┘
 //! ```
 
+mod components;
 mod intake;
+mod keeper;
 mod log;
+mod monitors;
+mod outfile;
+mod panics;
 mod report;
+mod restarts;
 mod serving;
 mod sessions;
 mod signals;
+mod supervise;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,21 +31,32 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Dispatcher, Severities};
 use crate::config::Config;
 use crate::delivery::{self, Control, Delivery};
-use crate::event::{Draft, Event};
+use crate::event::Event;
 use crate::journal::{self, AppendError};
-use crate::monitor::health::Health;
-use crate::panes::{self, Roster, Update};
-use crate::paths::{Environment, Holder, Lock, PathError, Root, Runtime, Server};
+use crate::panes::{self, Roster};
+use crate::paths::{Environment, Holder, PathError, Root, Runtime, Server};
 use crate::state::State;
 use crate::tmux::client::{self, Tmux};
-use crate::{api, bus};
+use crate::{api, bus, monitor};
 
-pub use log::init as init_log;
+use self::components::{Guard, Standing};
+use self::keeper::{Keeper, Locks};
+use self::monitors::Monitors;
+use self::restarts::Policy;
+use self::supervise::supervise;
 
-/// How long delivery may take to finish at a stop.
+pub use log::{COMPONENTS, init as init_log};
+pub use panics::tell_panics;
+
+/// How long delivery may take to decide on all that waits at a stop, and the journal to write it. All limits together
+/// stay within what `orch stop` waits.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long the tmux client and the journal may take to end.
-const END: Duration = Duration::from_secs(5);
+/// How long each other part may take to end.
+const END: Duration = Duration::from_secs(3);
+/// How long those who connect at a start wait for what was emitted before.
+const BEGIN: Duration = Duration::from_secs(3);
+/// How long the last small things may take: unsetting the status variables, removing the socket.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// Everything that is decided before a run starts.
 #[derive(Debug, Clone)]
@@ -77,6 +95,17 @@ pub enum RunError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// Another server's orchestrator writes to the root.
+    #[error("the files in {} are in use by the orchestrator of another tmux server{}; give this one a root of its own: --root DIR, or paths.root in its configuration", root.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Root {
+        /// The root.
+        root: PathBuf,
+        /// The process that writes there.
+        pid: Option<u32>,
+    },
+    /// The lock file was taken away, and another orchestrator has started with a new one.
+    #[error("the lock file was removed and another orchestrator has taken over{}; this one ends", .0.as_ref().map(|h| format!(": pid {}, root {}", h.pid, h.root.display())).unwrap_or_default())]
+    Replaced(Option<Holder>),
     /// A part that must not end has ended.
     #[error("{0} ended unexpectedly; the next start goes on from the journal")]
     Part(&'static str),
@@ -92,6 +121,17 @@ struct Parts {
     severities: watch::Sender<Severities>,
     sessions: sessions::Sessions,
     asks: mpsc::Receiver<api::Ask>,
+    rows: Rows,
+    started: chrono::DateTime<chrono::Local>,
+}
+
+/// Where components that keep their own standing are seen.
+struct Rows {
+    monitors: monitors::Rows,
+    /// Its tasks, its socket, its accepting.
+    api: [watch::Receiver<Standing>; 2],
+    accepting: watch::Receiver<api::Accepting>,
+    sink: Option<watch::Receiver<Standing>>,
 }
 
 /// Handles of the parts' tasks, in the order in which they are taken down.
@@ -106,6 +146,8 @@ struct Tasks {
     sessions: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     journal: JoinHandle<()>,
+    sink: Option<JoinHandle<()>>,
+    keeper: JoinHandle<Result<(), RunError>>,
 }
 
 /// What stops the parts, one after the other.
@@ -113,7 +155,9 @@ struct Tasks {
 struct Stops {
     intake: CancellationToken,
     delivery: CancellationToken,
+    sink: CancellationToken,
     tmux: CancellationToken,
+    keeper: CancellationToken,
 }
 
 /// Runs an orchestrator until it is asked to stop or a part fails.
@@ -121,47 +165,37 @@ struct Stops {
 /// # Errors
 /// [`RunError`].
 pub async fn run(setup: Setup) -> Result<(), RunError> {
-    setup.runtime.secure(&setup.env)?;
-    let mut lock = Lock::take(&setup.runtime.lock)?.map_err(RunError::Running)?;
-    setup.root.make()?;
-    let holder = Holder {
-        pid: std::process::id(),
-        root: setup.root.0.clone(),
-    };
+    let locks = Locks::take(&setup)?;
     let io = |what: &str| {
         let what = what.to_owned();
         move |source| RunError::Io { what, source }
     };
-    lock.name(&holder).map_err(io("write the lock file"))?;
-    std::fs::write(setup.root.pid(), format!("{}\n", holder.pid))
-        .map_err(io("write logs/orch.pid"))?;
     let signals = signals::Signals::new().map_err(io("listen for signals"))?;
     let started = Instant::now();
 
     let stops = Stops::default();
-    let (parts, mut tasks) = compose(&setup, &stops)?;
+    let (parts, mut tasks) = compose(&setup, locks, &stops)?;
     tracing::info!(target: "orch::app", "running for {} with root {}", setup.server.socket.display(), setup.root.0.display());
 
     let ended = serving::serve(&setup, parts, started, signals, &mut tasks).await;
     take_down(tasks, stops).await;
-    let _ = std::fs::remove_file(&setup.runtime.socket);
-    drop(lock);
     tracing::info!(target: "orch::app", "ended");
     ended
 }
 
-fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
+fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
     let (committed, committed_rx) = mpsc::channel(1024);
     let (journal, mut recovered, journal_task) = journal::open(&setup.root.events(), committed)?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
-    let for_delivery = dispatcher.subscribe();
+    // Before delivery: what that has decided on, they have too.
     let for_sessions = setup
         .config
         .session_state
         .enabled
         .then(|| dispatcher.subscribe());
+    let for_delivery = dispatcher.subscribe();
     let dispatcher = tokio::spawn(dispatcher.run());
 
     let (state_tx, state) = watch::channel(Arc::new(State {
@@ -176,11 +210,17 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
     let (roster_tx, roster) = watch::channel(Arc::new(Roster::default()));
     let (updates, updates_rx) = mpsc::channel(64);
     let roster_task = tokio::spawn(panes::run(tmux.clone(), signals, roster_tx, updates));
-    let (sessions, sessions_task) =
-        sessions::start(setup, for_sessions, roster.clone(), recovered.last_seq);
-    let health = Health::new(setup.config.health.clone());
-    let monitors = tokio::spawn(watch_health(
-        health,
+    let (sessions, sessions_task) = sessions::start(
+        setup,
+        for_sessions,
+        roster.clone(),
+        bus.clone(),
+        recovered.last_seq,
+        stops.sink.clone(),
+    );
+    let makers = monitor::all(&setup.config.health);
+    let (monitors, monitor_rows) = Monitors::new(makers, Policy::default());
+    let monitors = tokio::spawn(monitors.run(
         updates_rx,
         roster.clone(),
         bus.clone(),
@@ -196,8 +236,27 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
         tmux: tmux.clone(),
         memory: setup.root.delivery(),
     };
-    let (delivery, delivery_task) = delivery::start(parts, stops.delivery.clone());
+    let (delivery, sink, delivery_task) = delivery::start(parts, stops.delivery.clone());
+    let sink = sink.map(|sink| {
+        let (guard, seen) = Guard::new("delivery.status", Policy::default());
+        let stop = stops.sink.clone();
+        let make = {
+            let stop = stop.clone();
+            move || sink.clone().run(stop.clone())
+        };
+        (
+            tokio::spawn(supervise(guard, bus.clone(), stop, make)),
+            seen,
+        )
+    });
+    let (sink, sink_row) = sink.unzip();
 
+    let (keeper, listener, socket_row) =
+        Keeper::new(setup, locks).map_err(|source| RunError::Io {
+            what: format!("listen on {}", setup.runtime.socket.display()),
+            source,
+        })?;
+    let keeper = tokio::spawn(keeper.run(stops.keeper.clone()));
     let (asks, asks_rx) = mpsc::channel(64);
     let taken = CancellationToken::new();
     let intake = tokio::spawn(intake::run(
@@ -213,12 +272,15 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
         state: state.clone(),
         asks,
     };
-    let api = api::serve(&setup.runtime.socket, context, taken, stops.intake.clone()).map_err(
-        |source| RunError::Io {
-            what: format!("listen on {}", setup.runtime.socket.display()),
-            source,
-        },
-    )?;
+    let (accepting, accepting_rx) = watch::channel(api::Accepting::default());
+    let (guard, api_row) = Guard::new("api", Policy::default());
+    let stop = stops.intake.clone();
+    let server = api::Server::new(listener, context, accepting, stop.clone());
+    let api = tokio::spawn(supervise(guard, bus.clone(), stop, async move || {
+        // Who connects meanwhile waits: what was emitted before goes first.
+        let _ = tokio::time::timeout(BEGIN, taken.cancelled()).await;
+        server.clone().run().await;
+    }));
 
     let tasks = Tasks {
         intake,
@@ -231,6 +293,8 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
         sessions: sessions_task,
         dispatcher,
         journal: journal_task,
+        sink,
+        keeper,
     };
     Ok((
         Parts {
@@ -242,11 +306,20 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
             severities,
             sessions,
             asks: asks_rx,
+            rows: Rows {
+                monitors: monitor_rows,
+                api: [api_row, socket_row],
+                accepting: accepting_rx,
+                sink: sink_row,
+            },
+            started: chrono::Local::now(),
         },
         tasks,
     ))
 }
 
+/// Not started again after a panic: a state that has skipped an event answers wrongly ever after, one that is built
+/// anew from the journal does not. So its end is the end of the process.
 async fn keep_state(mut events: mpsc::Receiver<Arc<Event>>, state: watch::Sender<Arc<State>>) {
     let mut batch = Vec::new();
     while events.recv_many(&mut batch, 256).await > 0 {
@@ -257,75 +330,45 @@ async fn keep_state(mut events: mpsc::Receiver<Arc<Event>>, state: watch::Sender
     }
 }
 
-async fn watch_health(
-    mut health: Health,
-    mut updates: mpsc::Receiver<Update>,
-    roster: watch::Receiver<Arc<Roster>>,
-    bus: bus::Bus,
-    stop: CancellationToken,
-) {
-    loop {
-        let update = tokio::select! {
-            update = updates.recv() => update,
-            () = stop.cancelled() => None,
-        };
-        let Some(update) = update else { return };
-        let drafts: Vec<Draft> = match update {
-            Update::Attached {
-                attachment,
-                new_server,
-            } => {
-                let panes = roster.borrow().panes.len();
-                health
-                    .attached(
-                        attachment.version.as_str(),
-                        attachment.server,
-                        panes,
-                        new_server,
-                    )
-                    .into_iter()
-                    .collect()
-            }
-            Update::Lost(reason) => health.lost(&reason).into_iter().collect(),
-            Update::Changes(changes) => changes
-                .iter()
-                .filter_map(|change| health.observe(change))
-                .collect(),
-        };
-        for draft in drafts {
-            bus.publish_or_say(draft).await;
-        }
-    }
-}
-
-/// Intake first, the journal last: what was accepted gets its outcome, what was decided gets written.
+/// Intake first, the journal last: what was accepted gets its outcome, what was decided gets written. Who does not
+/// end in time is dropped with all it holds, so that nobody waits for it.
 async fn take_down(tasks: Tasks, stops: Stops) {
     stops.intake.cancel();
-    wait("spool", END, tasks.intake).await;
-    wait("api", END, tasks.api).await;
-    wait("monitors", END, tasks.monitors).await;
+    let limit = Instant::now() + END;
+    wait("spool", limit, tasks.intake).await;
+    wait("api", limit, tasks.api).await;
+    wait("monitors", limit, tasks.monitors).await;
     stops.delivery.cancel();
-    wait("delivery", DRAIN, tasks.delivery).await;
+    wait("delivery", Instant::now() + DRAIN, tasks.delivery).await;
+    stops.sink.cancel();
+    if let Some(sink) = tasks.sink {
+        wait("delivery.status", Instant::now() + TIDY, sink).await;
+    }
+    wait("session_state", Instant::now() + END, tasks.sessions).await;
     stops.tmux.cancel();
-    wait("tmux", END, tasks.tmux).await;
-    wait("roster", END, tasks.roster).await;
+    let limit = Instant::now() + END;
+    wait("tmux", limit, tasks.tmux).await;
+    wait("roster", limit, tasks.roster).await;
     // With the last handle of the bus gone the journal writes what it has and ends.
-    wait("journal", END, tasks.journal).await;
-    wait("dispatcher", END, tasks.dispatcher).await;
-    wait("state", END, tasks.state).await;
-    wait("session_state", END, tasks.sessions).await;
+    let limit = Instant::now() + DRAIN;
+    wait("journal", limit, tasks.journal).await;
+    wait("dispatcher", limit, tasks.dispatcher).await;
+    wait("state", limit, tasks.state).await;
+    stops.keeper.cancel();
+    wait("socket", Instant::now() + TIDY, tasks.keeper).await;
 }
 
-async fn wait(name: &str, limit: Duration, task: JoinHandle<()>) {
+async fn wait<T>(name: &str, limit: Instant, mut task: JoinHandle<T>) {
     // One that ended by itself was noticed then; its handle must not be asked again.
     if task.is_finished() {
         return;
     }
-    match tokio::time::timeout(limit, task).await {
-        Ok(Ok(())) => {}
+    match tokio::time::timeout_at(limit.into(), &mut task).await {
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::error!(target: "orch::app", "{name} failed: {error}"),
         Err(_) => {
-            tracing::error!(target: "orch::app", "{name} did not end within {} s", limit.as_secs());
+            tracing::error!(target: "orch::app", "{name} did not end in time and is dropped");
+            task.abort();
         }
     }
 }
@@ -339,5 +382,56 @@ impl Parts {
             .control
             .send(Control::Configure(config.delivery.clone()))
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Like a part that ends when it is told to.
+    fn until(stop: &CancellationToken) -> JoinHandle<()> {
+        tokio::spawn(stop.clone().cancelled_owned())
+    }
+
+    #[tokio::test]
+    async fn one_that_never_ends_and_one_that_panicked_do_not_hold_up_the_end() {
+        let stops = Stops::default();
+        let (bus, mut handles) = mpsc::channel::<()>(1);
+        let stuck = tokio::spawn(async move {
+            let _bus = bus;
+            std::future::pending::<()>().await;
+        });
+        let delivery = tokio::spawn(async { panic!("delivery fails") });
+        // As the journal does: until nobody is left who could hand anything over.
+        let journal = tokio::spawn(async move { while handles.recv().await.is_some() {} });
+        let written = CancellationToken::new();
+        let keeper = {
+            let (stop, written) = (stops.keeper.clone(), written.clone());
+            tokio::spawn(async move {
+                stop.cancelled().await;
+                written.cancel();
+                Ok(())
+            })
+        };
+        let tasks = Tasks {
+            intake: until(&stops.intake),
+            sessions: until(&stops.sink),
+            api: stuck,
+            monitors: until(&stops.intake),
+            delivery,
+            tmux: until(&stops.tmux),
+            roster: until(&stops.tmux),
+            state: until(&stops.tmux),
+            dispatcher: until(&stops.tmux),
+            journal,
+            sink: Some(until(&stops.sink)),
+            keeper,
+        };
+        let since = Instant::now();
+        take_down(tasks, stops).await;
+        // Only the one that is stuck was waited for, and the journal ended once that was dropped.
+        assert!(since.elapsed() < END * 2, "{:?}", since.elapsed());
+        assert!(written.is_cancelled());
     }
 }

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::components::{Health, Standing};
 use super::{Parts, Setup};
 use crate::api::describe;
 use crate::event::Verdict;
+use crate::tmux::client::LinkStatus;
 
 /// Version of the object.
 const SCHEMA: u32 = 1;
@@ -32,8 +34,11 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
         .collect();
     let ready = attachment.is_some() && roster.server.is_some();
     let lane = |(used, limit): (u32, u32)| json!({"used_60s": used, "limit": limit});
-    let health = |name: &str, health: &str, error: Option<&String>| json!({"name": name, "health": health, "restarts": 0, "last_error": error});
-    let switched = |on: bool| if on { "ok" } else { "disabled" };
+    let components = components(setup, parts, &link, ready);
+    let newest = components
+        .iter()
+        .filter_map(|(_, standing)| standing.last_error.as_ref())
+        .max_by_key(|(at, _)| *at);
     json!({
         "schema": SCHEMA,
         "pid": std::process::id(),
@@ -54,21 +59,76 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
             "client_pid": attachment.map(|a| a.client_pid),
             "spawned": link.spawned,
         },
-        "components": [
-            health("tmux", if ready { "ok" } else { "waiting" }, link.last_error.as_ref()),
-            health("roster", if ready { "ok" } else { "waiting" }, None),
-            health("monitors", switched(setup.config.health.enabled), None),
-            health("journal", "ok", None),
-            health("state", "ok", None),
-            health("session_state", parts.sessions.health(), parts.sessions.error().as_ref()),
-            health("delivery", switched(setup.config.delivery.messages || setup.config.delivery.status), None),
-            health("api", "ok", None),
-        ],
+        "components": components.iter().map(|(name, standing)| standing.row(name)).collect::<Vec<_>>(),
         "panes": {"total": roster.panes.len(), "by_state": by_state},
         "clients": roster.humans().count(),
         "events": {"accepted": state.accepted, "last_seq": state.last_seq, "outcomes": outcomes},
         "lanes": {"ordinary": lane(delivery.lanes[0]), "critical": lane(delivery.lanes[1])},
         "waiting": delivery.waiting,
-        "last_error": link.last_error,
+        "last_error": newest.map(|(_, text)| text),
     })
+}
+
+/// A row for each component, by its own word where it keeps one.
+fn components(
+    setup: &Setup,
+    parts: &Parts,
+    link: &LinkStatus,
+    ready: bool,
+) -> Vec<(String, Standing)> {
+    let since = link.since;
+    let tmux = match link.state {
+        _ if ready => Health::Ok,
+        "blocked" => Health::Failing,
+        _ => Health::Waiting,
+    };
+    let mut rows = vec![
+        (
+            "tmux",
+            Standing {
+                health: tmux,
+                since,
+                restarts: link.reconnects,
+                last_error: link.last_error.clone(),
+            },
+        ),
+        (
+            "roster",
+            Standing {
+                since,
+                ..Standing::new(if ready { Health::Ok } else { Health::Waiting })
+            },
+        ),
+    ];
+    let started = |on: bool| Standing {
+        since: Some(parts.started),
+        ..Standing::new(if on { Health::Ok } else { Health::Disabled })
+    };
+    let monitors = parts.rows.monitors.iter();
+    let monitors: Vec<(&str, Standing)> = monitors
+        .map(|(name, standing)| (name.as_str(), standing.borrow().clone()))
+        .collect();
+    let all = monitors.iter().map(|(_, standing)| standing.clone());
+    rows.push((
+        "monitors",
+        all.reduce(Standing::and).unwrap_or_else(|| started(false)),
+    ));
+    rows.extend(monitors);
+    let sinks = &setup.config.delivery;
+    rows.push(("journal", started(true)));
+    rows.push(("state", started(true)));
+    rows.push(("session_state", parts.sessions.standing()));
+    rows.push(("delivery", started(sinks.messages || sinks.status)));
+    let sink = parts.rows.sink.as_ref();
+    let sink = sink.map_or_else(|| started(false), |sink| sink.borrow().clone());
+    rows.push(("delivery.status", sink));
+    let [api, socket] = parts.rows.api.each_ref().map(|row| row.borrow().clone());
+    let mut api = api.and(socket);
+    if let Some(error) = &*parts.rows.accepting.borrow() {
+        api.fail(Health::Failing, error);
+    }
+    rows.push(("api", api));
+    rows.into_iter()
+        .map(|(name, standing)| (name.to_owned(), standing))
+        .collect()
 }

@@ -37,7 +37,7 @@ pub(super) async fn serve(
                 Asked::Reload => reload(setup, &parts).await,
                 Asked::Stop => break Ok(()),
             },
-            part = ended(tasks) => break Err(RunError::Part(part)),
+            error = ended(tasks) => break Err(error),
         }
     };
     signals.end_at_the_next();
@@ -45,7 +45,7 @@ pub(super) async fn serve(
 }
 
 /// Resolves when a part ends that must not, with what it died of in the diagnostics.
-async fn ended(tasks: &mut Tasks) -> &'static str {
+async fn ended(tasks: &mut Tasks) -> RunError {
     let (part, result) = tokio::select! {
         result = &mut tasks.journal => ("journal", result),
         result = &mut tasks.dispatcher => ("dispatcher", result),
@@ -55,11 +55,16 @@ async fn ended(tasks: &mut Tasks) -> &'static str {
         result = &mut tasks.monitors => ("monitors", result),
         result = &mut tasks.state => ("state", result),
         result = &mut tasks.api => ("api", result),
+        result = &mut tasks.keeper => match result {
+            Ok(Err(error)) => return error,
+            Ok(Ok(())) => ("socket", Ok(())),
+            Err(error) => ("socket", Err(error)),
+        },
     };
     if let Err(error) = result {
         tracing::error!(target: "orch::app", "{part} failed: {error}");
     }
-    part
+    RunError::Part(part)
 }
 
 /// A bad file leaves the old configuration in force and says so.
@@ -99,6 +104,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("monitoring", old.health != new.health),
         ("session_state", old.session_state != new.session_state),
         ("general.log_level", old.log_level != new.log_level),
+        (
+            "general.max_log_size_mb",
+            old.max_log_size_mb != new.max_log_size_mb,
+        ),
         ("tmux.binary", old.tmux_binary != new.tmux_binary),
         ("paths.root", old.root != new.root),
         (

@@ -7,8 +7,13 @@ use std::sync::Arc;
 use chrono::Local;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Setup;
+use super::components::{Guard, Health, Standing};
+use super::restarts::Policy;
+use super::supervise::supervise;
+use crate::bus::Bus;
 use crate::event::Event;
 use crate::journal::Query;
 use crate::panes::Roster;
@@ -16,21 +21,20 @@ use crate::state::{self, Cursor};
 
 /// How the session files are.
 pub(super) struct Sessions {
-    enabled: bool,
+    task: Option<watch::Receiver<Standing>>,
     error: watch::Receiver<Option<String>>,
 }
 
 impl Sessions {
-    pub(super) fn health(&self) -> &'static str {
-        match (self.enabled, self.error.borrow().is_some()) {
-            (false, _) => "disabled",
-            (true, true) => "failing",
-            (true, false) => "ok",
+    pub(super) fn standing(&self) -> Standing {
+        let Some(task) = &self.task else {
+            return Standing::new(Health::Disabled);
+        };
+        let mut standing = task.borrow().clone();
+        if let (Health::Ok, Some(error)) = (standing.health, &*self.error.borrow()) {
+            standing.fail(Health::Failing, error);
         }
-    }
-
-    pub(super) fn error(&self) -> Option<String> {
-        self.error.borrow().clone()
+        standing
     }
 }
 
@@ -39,34 +43,55 @@ pub(super) fn start(
     setup: &Setup,
     events: Option<mpsc::Receiver<Arc<Event>>>,
     roster: watch::Receiver<Arc<Roster>>,
+    bus: Bus,
     last: u64,
+    stop: CancellationToken,
 ) -> (Sessions, JoinHandle<()>) {
     let (error, error_rx) = watch::channel(None);
-    let enabled = events.is_some();
-    let config = setup.config.session_state.clone();
-    let (root, cursor) = (&setup.root, setup.root.sessions());
-    let missed = missed(root.events(), cursor.clone(), last);
-    let files = (root.projects(), cursor);
-    let task = match events {
-        Some(events) => tokio::spawn(state::keep(config, files, missed, events, roster, error)),
-        None => tokio::spawn(async {}),
+    let Some(mut events) = events else {
+        let off = Sessions {
+            task: None,
+            error: error_rx,
+        };
+        return (off, tokio::spawn(async {}));
     };
+    let (guard, task) = Guard::new("session_state", Policy::default());
+    let config = setup.config.session_state.clone();
+    let (journal, cursor) = (setup.root.events(), setup.root.sessions());
+    let files = (setup.root.projects(), cursor.clone());
+    // The first time, what earlier runs left; after a failure, what it has cost.
+    let mut last = Some(last);
+    let stopped = stop.clone();
+    let make = async move || {
+        let missed = missed(journal.clone(), cursor.clone(), last.take());
+        let roster = roster.clone();
+        state::keep(
+            &config,
+            &files,
+            missed,
+            &mut events,
+            roster,
+            &error,
+            &stopped,
+        )
+        .await;
+    };
+    let kept = tokio::spawn(supervise(guard, bus, stop, make));
     (
         Sessions {
-            enabled,
+            task: Some(task),
             error: error_rx,
         },
-        task,
+        kept,
     )
 }
 
-/// What was accepted up to `last` and is in no session file yet. Without a cursor that is nothing.
-async fn missed(journal: PathBuf, cursor: PathBuf, last: u64) -> (Vec<Event>, Cursor) {
-    let until = Cursor {
-        seq: last,
-        ts: Local::now().fixed_offset(),
-    };
+/// What is in the journal, up to `last` where that is given, and in no session file yet, and how far that reaches.
+/// Without a cursor it is nothing.
+async fn missed(journal: PathBuf, cursor: PathBuf, last: Option<u64>) -> (Vec<Event>, Cursor) {
+    let now = Local::now().fixed_offset();
     let read = tokio::task::spawn_blocking(move || {
+        let last = last.unwrap_or(u64::MAX);
         let Some(cursor) = state::cursor(&cursor).filter(|cursor| cursor.seq < last) else {
             return Vec::new();
         };
@@ -87,5 +112,8 @@ async fn missed(journal: PathBuf, cursor: PathBuf, last: u64) -> (Vec<Event>, Cu
             }
         }
     });
-    (read.await.unwrap_or_default(), until)
+    let events = read.await.unwrap_or_default();
+    let reached = events.last().map_or(0, |event| event.seq);
+    let seq = last.unwrap_or(reached).max(reached);
+    (events, Cursor { seq, ts: now })
 }

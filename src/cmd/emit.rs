@@ -95,13 +95,13 @@ fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) 
     let mut number = 0;
     let mut spooling = stream.is_none();
     loop {
-        line.clear();
-        match input.read_until(b'\n', &mut line) {
+        let length = match read_line(&mut input, &mut line) {
             Ok(0) => break,
-            Ok(_) => number += 1,
+            Ok(length) => length,
             Err(error) => return Err(Failure::new(format!("cannot read standard input: {error}"))),
-        }
-        let known = match parse(&line, pane) {
+        };
+        number += 1;
+        let known = match parse(&line, length, pane) {
             None => continue,
             Some(Err(error)) => Told::Done(json!({"line": number, "error": error}), false),
             Some(Ok(emission)) => {
@@ -132,11 +132,30 @@ fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) 
     Ok(if all_well { 0 } else { FAILED })
 }
 
-fn parse(line: &[u8], pane: Option<PaneId>) -> Option<Result<Emission, String>> {
-    if line.len() > MAX_LINE {
+/// The next line, or its beginning where it is longer than any may be; its length, 0 at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
+    line.clear();
+    let mut length = 0;
+    loop {
+        let chunk = match input.fill_buf() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            chunk => chunk?,
+        };
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(chunk.len(), |at| at + 1);
+        line.extend_from_slice(&chunk[..taken.min(MAX_LINE.saturating_sub(line.len()))]);
+        length += taken;
+        input.consume(taken);
+        if taken == 0 || end.is_some() {
+            return Ok(length);
+        }
+    }
+}
+
+fn parse(line: &[u8], length: usize, pane: Option<PaneId>) -> Option<Result<Emission, String>> {
+    if length > MAX_LINE {
         return Some(Err(format!(
-            "the line has {} bytes, {MAX_LINE} are possible",
-            line.len()
+            "the line has {length} bytes, {MAX_LINE} are possible"
         )));
     }
     let Ok(text) = std::str::from_utf8(line) else {

@@ -15,19 +15,23 @@ pub(super) fn run(global: &Global, args: Run) -> Done {
         let _ = rustix::process::setsid();
         let _ = std::env::set_current_dir("/");
     }
-    let level = &setup.config.log_level;
-    app::init_log(&setup.root, level, args.detached).map_err(|e| {
+    let (level, size) = (&setup.config.log_level, setup.config.max_log_size_mb);
+    app::init_log(&setup.root, level, size).map_err(|e| {
         Failure::new(format!(
             "cannot write {}: {e}",
             setup.root.diagnostics().display()
         ))
     })?;
+    app::tell_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| Failure::new(format!("cannot start: {e}")))?;
-    match runtime.block_on(app::run(setup)) {
+    let ended = runtime.block_on(app::run(setup));
+    // A disk that does not answer holds a thread: everything that could be written has been.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended {
         Ok(()) => Ok(0),
         Err(error) => {
             let code = if matches!(error, RunError::Running(_)) {

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::whereabouts::{Settings, Whereabouts};
-use super::{ANOTHER_RUNS, Done, FAILED, Failure, NOT_RUNNING, asking};
+use super::{ANOTHER_RUNS, Done, Failure, NOT_RUNNING, asking};
 use crate::api::client::Client;
 use crate::api::protocol::{Request, Response};
-use crate::app::Setup;
+use crate::app::{RunError, Setup};
 use crate::cli::Global;
 use crate::paths::{self, Holder, Runtime};
 
@@ -50,15 +50,21 @@ pub(super) async fn ensure(setup: &Setup) -> Result<Holder, Failure> {
         match ended {
             // Another was there before it. Until it has said so it might still take the other's place.
             Some(status) if status.code() == Some(ANOTHER_RUNS.into()) => child = None,
-            Some(status) => return Err(failed(setup, &format!("it ended at once ({status})"))),
+            Some(status) => {
+                let what = format!("it ended at once ({status})");
+                return Err(root_in_use(setup).unwrap_or_else(|| failed(setup, &what)));
+            }
             None if child.is_none() && paths::holder(lock).is_none() => {
                 child = Some(launch(setup)?);
             }
             None => {}
         }
         if Instant::now() > deadline {
-            let what = format!("not attached after {} s", READY.as_secs());
-            return Err(failed(setup, &what));
+            let after = READY.as_secs();
+            return Err(match paths::holder(lock) {
+                Some(holder) if child.is_none() => silent(&holder, after),
+                _ => failed(setup, &format!("not attached after {after} s")),
+            });
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -74,6 +80,29 @@ fn launch(setup: &Setup) -> Result<Child, Failure> {
     setup.runtime.secure(&setup.env).map_err(Failure::new)?;
     setup.root.make().map_err(Failure::new)?;
     spawn(setup)
+}
+
+/// It holds the lock, and does not answer.
+fn silent(holder: &Holder, after: u64) -> Failure {
+    let pid = match holder.pid {
+        0 => "PID".to_owned(),
+        pid => pid.to_string(),
+    };
+    Failure::new(format!(
+        "an orchestrator runs (pid {pid}), but its socket has not answered for {after} s: it is stopped or hangs. \
+         `orch logs` says what it did last; `kill -CONT {pid}` wakes one that was stopped; else end it with \
+         `kill -9 {pid}` and start again, which loses nothing that was accepted"
+    ))
+}
+
+/// A new one has this server's lock and not the root's: another server's has that.
+fn root_in_use(setup: &Setup) -> Option<Failure> {
+    if paths::holder(&setup.runtime.lock).is_some() {
+        return None;
+    }
+    let pid = setup.root.holder()?;
+    let root = setup.root.0.clone();
+    Some(Failure::new(RunError::Root { root, pid }))
 }
 
 fn failed(setup: &Setup, what: &str) -> Failure {
@@ -162,14 +191,12 @@ async fn halt(whereabouts: &Whereabouts) -> Result<(), Failure> {
             asked = Some(runs.pid);
         }
         if Instant::now() > deadline {
-            let why = if asked.is_some() {
-                "it has not ended"
-            } else {
-                "its socket does not answer"
-            };
-            return Err(Failure {
-                code: FAILED,
-                text: format!("{why} after {} s", STOPPED.as_secs()),
+            let after = STOPPED.as_secs();
+            return Err(match asked {
+                Some(pid) => Failure::new(format!(
+                    "it has not ended after {after} s; `orch logs` says what it waits for, `kill -9 {pid}` ends it"
+                )),
+                None => silent(&holder, after),
             });
         }
         tokio::time::sleep(LOOK).await;

@@ -1,5 +1,6 @@
 //! `orch status`.
 
+use chrono::{DateTime, Local};
 use serde_json::Value;
 
 use super::whereabouts::Whereabouts;
@@ -92,13 +93,47 @@ fn for_people(status: &Value) -> String {
             text(&status["waiting"])
         ),
     ];
-    let components = status["components"].as_array().into_iter().flatten();
-    let components: Vec<String> = components
-        .map(|c| format!("{} {}", text(&c["name"]), text(&c["health"])))
-        .collect();
-    lines.push(format!("parts     {}", components.join(", ")));
     if !status["last_error"].is_null() {
         lines.push(format!("last      {}", text(&status["last_error"])));
     }
+    lines.push(String::new());
+    lines.extend(components(&status["components"]));
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// One row for each component, in columns.
+fn components(components: &Value) -> Vec<String> {
+    let since = |value: &Value| {
+        let since = DateTime::parse_from_rfc3339(value.as_str()?).ok()?;
+        let passed = Local::now().signed_duration_since(since).to_std();
+        Some(when::short(passed.unwrap_or_default()))
+    };
+    let rows = components.as_array().into_iter().flatten().map(|row| {
+        let word = |key: &str| {
+            row[key]
+                .as_str()
+                .map_or_else(|| "-".to_owned(), terminal::safe)
+        };
+        [
+            word("name"),
+            word("health"),
+            since(&row["since"]).unwrap_or_else(|| "-".to_owned()),
+            row["restarts"].to_string(),
+            row["last_error"]
+                .as_str()
+                .map(terminal::safe)
+                .unwrap_or_default(),
+        ]
+    });
+    let head = ["component", "health", "for", "restarts", "last error"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3].map(width);
+    rows.iter()
+        .map(|[name, health, since, restarts, error]| {
+            let [a, b, c, d] = widths;
+            let line = format!("  {name:a$}  {health:b$}  {since:c$}  {restarts:>d$}  {error}");
+            line.trim_end().to_owned()
+        })
+        .collect()
 }

@@ -236,7 +236,7 @@ fn what_has_no_effect_is_said() {
     ] {
         assert_eq!(warnings(text), [expected], "{text}");
     }
-    let two = warnings("session_state: {auto_sync: false}\ngeneral:\n  max_log_size_mb: 5");
+    let two = warnings("session_state: {auto_sync: false}\ngeneral:\n  log_file: x");
     assert!(
         two[0].starts_with("1: session_state") && two[1].starts_with("3: general"),
         "{two:?}"

@@ -48,6 +48,8 @@ pub struct Config {
     pub tmux_binary: PathBuf,
     /// Least level of diagnostics: `TRACE`, `DEBUG`, `INFO`, `WARN` or `ERROR`.
     pub log_level: String,
+    /// The size at which the file of diagnostics is turned over, in MiB, 1 or more.
+    pub max_log_size_mb: u32,
 }
 
 impl Default for Config {
@@ -63,6 +65,7 @@ impl Default for Config {
             root: None,
             tmux_binary: PathBuf::from("tmux"),
             log_level: "INFO".to_owned(),
+            max_log_size_mb: 100,
         }
     }
 }

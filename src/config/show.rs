@@ -32,7 +32,7 @@ pub fn show(config: &Config) -> String {
         .collect();
 
     let mut value = json!({
-        "general": {"log_level": config.log_level},
+        "general": {"log_level": config.log_level, "max_log_size_mb": config.max_log_size_mb},
         "monitoring": {
             "disable_tmux_messages": delivery.threshold == Severity::Critical,
             "max_messages_per_minute": minute,
@@ -97,10 +97,11 @@ mod tests {
             root in prop::option::of("(/[^/\\pC\\p{Zl}\\p{Zp}]{1,6}){1,3}"),
             binary in "[^/~\\pC\\p{Zl}\\p{Zp}]{1,8}",
             level in prop::sample::select(vec!["trace", "WARNING", "Error"]),
+            size in 1..=1_000_000u32,
         ) {
             let sinks = [("message", message), ("status", status)];
             let mut written = json!({
-                "general": {"log_level": level},
+                "general": {"log_level": level, "max_log_size_mb": size},
                 "monitoring": {
                     "disable_tmux_messages": silent, "max_messages_per_minute": minute,
                     "health": {"enabled": enabled, "bells": bells},

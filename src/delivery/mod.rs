@@ -15,7 +15,7 @@ pub use compose::Status;
 pub use desk::{Action, Desk, MESSAGE_GAP, MESSAGE_SHOWN, Memory};
 pub use fingerprint::Fingerprint;
 pub use lane::{Lane, Tick};
-pub use run::{Control, Delivery, Parts, Snapshot, start};
+pub use run::{Control, Delivery, Parts, Snapshot, StatusSink, start};
 
 use crate::event::{Severity, Verdict};
 

@@ -109,8 +109,26 @@ impl Clock {
     }
 }
 
-/// Starts delivery. After `stop` it gives everything that waits its outcome and ends.
-pub fn start(parts: Parts, stop: CancellationToken) -> (Delivery, tokio::task::JoinHandle<()>) {
+/// The sink of the status variables, to be run beside delivery, and again should it fail.
+#[derive(Debug, Clone)]
+pub struct StatusSink {
+    tmux: Tmux,
+    wanted: watch::Receiver<status::Wanted>,
+}
+
+impl StatusSink {
+    /// Publishes until `stop`, then unsets everything it has set.
+    pub async fn run(self, stop: CancellationToken) {
+        status::run(self.tmux, self.wanted, stop).await;
+    }
+}
+
+/// Starts delivery; the sink of the status variables, if it is wanted, is the caller's to run. After `stop` it gives
+/// everything that waits its outcome and ends.
+pub fn start(
+    parts: Parts,
+    stop: CancellationToken,
+) -> (Delivery, Option<StatusSink>, tokio::task::JoinHandle<()>) {
     let (control, control_rx) = mpsc::channel(64);
     let (snapshot, snapshot_rx) = watch::channel(Snapshot::default());
     let (wanted, wanted_rx) = watch::channel(status::Wanted::default());
@@ -127,13 +145,9 @@ pub fn start(parts: Parts, stop: CancellationToken) -> (Delivery, tokio::task::J
             tracing::warn!(target: "orch::delivery", "{}: {error}; starting afresh", parts.memory.display());
         }
     }
-    let sink_stop = CancellationToken::new();
-    let sink = parts.config.status.then(|| {
-        tokio::spawn(status::run(
-            parts.tmux.clone(),
-            wanted_rx,
-            sink_stop.clone(),
-        ))
+    let sink = parts.config.status.then(|| StatusSink {
+        tmux: parts.tmux.clone(),
+        wanted: wanted_rx,
     });
     let running = Running {
         desk,
@@ -151,29 +165,19 @@ pub fn start(parts: Parts, stop: CancellationToken) -> (Delivery, tokio::task::J
         snapshot,
         wanted,
     };
-    let task = tokio::spawn(async move {
-        running
-            .run(
-                parts.events,
-                parts.left_over,
-                parts.roster,
-                control_rx,
-                shown_rx,
-                stop,
-            )
-            .await;
-        sink_stop.cancel();
-        if let Some(sink) = sink {
-            let _ = tokio::time::timeout(Duration::from_secs(2), sink).await;
-        }
-    });
-    (
-        Delivery {
-            control,
-            snapshot: snapshot_rx,
-        },
-        task,
-    )
+    let task = tokio::spawn(running.run(
+        parts.events,
+        parts.left_over,
+        parts.roster,
+        control_rx,
+        shown_rx,
+        stop,
+    ));
+    let delivery = Delivery {
+        control,
+        snapshot: snapshot_rx,
+    };
+    (delivery, sink, task)
 }
 
 impl Running {

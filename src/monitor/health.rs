@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::{Monitor, Observation};
 use crate::agents::{Program, identify};
 use crate::event::{Draft, Severity};
 use crate::panes::{Change, Ended, Killer, Pane};
@@ -13,7 +14,7 @@ const SOURCE: &str = "health";
 /// How the health monitor is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Off: no events from it.
+    /// Off: it is not run.
     pub enabled: bool,
     /// Whether a bell is an event.
     pub bells: bool,
@@ -46,8 +47,8 @@ impl Health {
         }
     }
 
-    /// The connection stands (again). Silent after a mere reconnection that nobody was told of.
-    pub fn attached(
+    /// Silent after a mere reconnection that nobody was told of.
+    fn attached(
         &mut self,
         version: &str,
         server: ServerKey,
@@ -56,7 +57,7 @@ impl Health {
     ) -> Option<Draft> {
         let first = !std::mem::replace(&mut self.attached_before, true);
         let was_lost = std::mem::take(&mut self.lost);
-        (self.config.enabled && (first || was_lost || new_server)).then(|| {
+        (first || was_lost || new_server).then(|| {
             Draft::new(
                 "tmux_attached",
                 SOURCE,
@@ -67,17 +68,13 @@ impl Health {
     }
 
     /// The server is gone. Its panes went with it and are no news of their own.
-    pub fn lost(&mut self, reason: &str) -> Option<Draft> {
+    fn lost(&mut self, reason: &str) -> Option<Draft> {
         let known = std::mem::replace(&mut self.lost, true);
-        (self.config.enabled && !known)
-            .then(|| Draft::new("tmux_lost", SOURCE, format!("tmux is gone: {reason}")))
+        (!known).then(|| Draft::new("tmux_lost", SOURCE, format!("tmux is gone: {reason}")))
     }
 
     /// What a change of panes means.
-    pub fn observe(&self, change: &Change) -> Option<Draft> {
-        if !self.config.enabled {
-            return None;
-        }
+    fn change(&self, change: &Change) -> Option<Draft> {
         match change {
             Change::Appeared(pane) => Some(started(pane)),
             // It was dead on the screen before (remain-on-exit), and that was told then.
@@ -118,6 +115,22 @@ impl Health {
             }
             _ => None,
         }
+    }
+}
+
+impl Monitor for Health {
+    fn observe(&mut self, seen: &Observation<'_>) -> Vec<Draft> {
+        let draft = match *seen {
+            Observation::Attached {
+                version,
+                server,
+                panes,
+                new_server,
+            } => self.attached(version, server, panes, new_server),
+            Observation::Lost(reason) => self.lost(reason),
+            Observation::Changed(change) => self.change(change),
+        };
+        draft.into_iter().collect()
     }
 }
 
@@ -227,7 +240,7 @@ mod tests {
 
     fn said(change: Change) -> Option<(String, Severity)> {
         health()
-            .observe(&change)
+            .change(&change)
             .map(|draft| (draft.kind, draft.severity))
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,21 +61,42 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn name(&mut self, holder: &Holder) -> std::io::Result<()> {
+        self.write(&format!("{}\n", serde_json::to_string(holder)?))
+    }
+
+    /// Says this in the file, and nothing else.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self, text: &str) -> std::io::Result<()> {
         self.0.set_len(0)?;
         self.0.rewind()?;
-        serde_json::to_writer(&mut self.0, holder)?;
-        self.0.write_all(b"\n")
+        self.0.write_all(text.as_bytes())
+    }
+
+    /// Whether the file under this name is still the one that is locked. If not, another may hold that one.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let (Ok(held), Ok(there)) = (self.0.metadata(), std::fs::symlink_metadata(path)) else {
+            return false;
+        };
+        (held.dev(), held.ino()) == (there.dev(), there.ino())
     }
 }
 
 /// Who holds the lock now; `None` when nobody does.
 pub fn holder(path: &Path) -> Option<Holder> {
-    let mut file = File::open(path).ok()?;
+    let mut file = held(path)?;
+    Some(read_holder(&mut file).unwrap_or(Holder {
+        pid: 0,
+        root: PathBuf::new(),
+    }))
+}
+
+/// The file, provided that somebody holds its lock.
+pub(super) fn held(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
     match file.try_lock_shared() {
-        Err(std::fs::TryLockError::WouldBlock) => Some(read_holder(&mut file).unwrap_or(Holder {
-            pid: 0,
-            root: PathBuf::new(),
-        })),
+        Err(std::fs::TryLockError::WouldBlock) => Some(file),
         _ => None,
     }
 }
@@ -107,6 +128,12 @@ mod tests {
         lock.name(&me).unwrap();
         assert_eq!(holder(&path), Some(me.clone()));
         assert_eq!(Lock::take(&path).unwrap().unwrap_err(), Some(me.clone()));
+        assert!(lock.is_at(&path));
+        std::fs::rename(&path, directory.path().join("y")).unwrap();
+        assert!(!lock.is_at(&path));
+        std::fs::write(&path, "").unwrap();
+        assert!(!lock.is_at(&path));
+        std::fs::rename(directory.path().join("y"), &path).unwrap();
         drop(lock);
         assert_eq!(holder(&path), None);
         assert_eq!(last_holder(&path), Some(me));

@@ -5,6 +5,7 @@ mod lock;
 mod runtime;
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -200,9 +201,21 @@ impl Root {
         self.0.join("logs/orch.out")
     }
 
-    /// The process's number, for people; the lock decides.
+    /// What [`Root::diagnostics`] was before it was turned over at its size.
+    pub fn earlier_diagnostics(&self) -> PathBuf {
+        self.0.join("logs/orch.out.1")
+    }
+
+    /// The process's number, for people; who holds the lock of this file decides who writes here.
     pub fn pid(&self) -> PathBuf {
         self.0.join("logs/orch.pid")
+    }
+
+    /// The process that writes here, as far as its file says; `None` when none does.
+    pub fn holder(&self) -> Option<Option<u32>> {
+        let mut text = String::new();
+        let _ = lock::held(&self.pid())?.take(32).read_to_string(&mut text);
+        Some(text.trim().parse().ok())
     }
 
     /// What delivery remembers over restarts.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::Local;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use super::files::{self, Cursor};
 use super::sessions::Sessions;
@@ -37,7 +38,7 @@ impl Default for Config {
     }
 }
 
-struct Keeper {
+struct Keeper<'a> {
     sessions: Sessions,
     projects: PathBuf,
     cursor: PathBuf,
@@ -46,23 +47,25 @@ struct Keeper {
     kept: Option<Cursor>,
     /// A file could not be read, so the cursor stays: the next start applies what it lacks.
     behind: bool,
-    error: watch::Sender<Option<String>>,
+    error: &'a watch::Sender<Option<String>>,
 }
 
-/// Runs until `events` ends; then everything is written. `missed` is what was accepted after the cursor, by runs that
-/// ended before they had written it, and how far that reaches. `error` tells what the disk said last, `None` while all is well.
+/// Runs until `stop`; then what has come is taken, and everything written. `missed` is what was accepted after the
+/// cursor and never written, and how far that reaches. `error` tells what the disk said last, `None` while all is
+/// well.
 pub async fn keep(
-    config: Config,
-    (projects, cursor): (PathBuf, PathBuf),
+    config: &Config,
+    (projects, cursor): &(PathBuf, PathBuf),
     missed: impl Future<Output = (Vec<Event>, Cursor)>,
-    mut events: mpsc::Receiver<Arc<Event>>,
+    events: &mut mpsc::Receiver<Arc<Event>>,
     mut roster: watch::Receiver<Arc<Roster>>,
-    error: watch::Sender<Option<String>>,
+    error: &watch::Sender<Option<String>>,
+    stop: &CancellationToken,
 ) {
     let mut keeper = Keeper {
         sessions: Sessions::default(),
-        projects,
-        cursor,
+        projects: projects.clone(),
+        cursor: cursor.clone(),
         applied: None,
         kept: None,
         behind: false,
@@ -106,12 +109,17 @@ pub async fn keep(
                 urgent = !keeper.write(true).await;
                 next = Instant::now() + if urgent { GAP.1 } else { GAP.0 };
             }
+            () = stop.cancelled() => break,
         }
+    }
+    let last = roster.borrow().clone();
+    while let Ok(event) = events.try_recv() {
+        keeper.apply(&event, &last).await;
     }
     keeper.write(false).await;
 }
 
-impl Keeper {
+impl Keeper<'_> {
     async fn apply(&mut self, event: &Event, roster: &Roster) {
         self.applied = Some(Cursor {
             seq: event.seq,

@@ -225,12 +225,17 @@ impl Stage {
 impl Stage {
     /// The program for this server and root, not run yet.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
+        self.program_at(&self.root(), arguments)
+    }
+
+    /// The program for this server and another root.
+    pub(crate) fn program_at(&self, root: &Path, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_orch"));
         command
             .arg("-S")
             .arg(self.socket())
             .arg("--root")
-            .arg(self.root())
+            .arg(root)
             .args(arguments);
         command
     }
@@ -290,6 +295,29 @@ impl Stage {
             .expect("orch");
         let before = self.orchestrator.replace(Some(child));
         assert!(before.is_none(), "an orchestrator of this stage runs");
+    }
+
+    /// The same through another program, which runs what follows its arguments.
+    pub(crate) fn spawn_through(&self, wrapper: &[&str]) {
+        let program = self.program(&["run"]);
+        let mut command = self.command(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().expect("orch");
+        let before = self.orchestrator.replace(Some(child));
+        assert!(before.is_none(), "an orchestrator of this stage runs");
+    }
+
+    /// Waits for the end of the orchestrator that [`Stage::run`] started; its exit code.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        let mut child = self.orchestrator.take().expect("it runs");
+        let status = self.wait_for("orch has ended", || child.try_wait().ok().flatten());
+        status.code()
     }
 
     /// Process of the orchestrator that [`Stage::run`] started.

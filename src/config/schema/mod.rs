@@ -29,12 +29,14 @@ const LATER: &[&str] = &[
 /// Reads the whole file.
 pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
     let defaults = Config::default();
-    let log_level = root.section("general", |general| {
+    let (log_level, log_size) = root.section("general", |general| {
         general.unread(unread::GENERAL);
-        match general.one_of("log_level", "INFO", LEVELS, str::eq_ignore_ascii_case) {
+        let level = match general.one_of("log_level", "INFO", LEVELS, str::eq_ignore_ascii_case) {
             "WARNING" => "WARN",
             level => level,
-        }
+        };
+        let size = general.integer("max_log_size_mb", 100, &(1..=1_000_000), "MB");
+        (level, size)
     });
     let (monitoring, health) = root.section("monitoring", monitoring);
     root.section("git", |git| git.unread(unread::GIT));
@@ -74,6 +76,7 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
         root: place,
         tmux_binary: binary.unwrap_or(defaults.tmux_binary),
         log_level: log_level.to_owned(),
+        max_log_size_mb: log_size as u32,
     }
 }
 
@@ -313,6 +316,13 @@ mod tests {
                 Path::new(meant)
             );
         }
+    }
+
+    #[test]
+    fn the_size_of_the_diagnostics_has_a_lower_bound() {
+        assert_eq!(config("general: {max_log_size_mb: 1}").max_log_size_mb, 1);
+        let none = parse_at_home("general: {max_log_size_mb: 0}", Path::new("f"), None);
+        assert!(none.unwrap_err().to_string().contains("max_log_size_mb"));
     }
 
     #[test]

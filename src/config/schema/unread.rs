@@ -29,11 +29,6 @@ pub(super) const GENERAL: &[Unread] = &[
         "diagnostics are at <root>/logs/orch.out",
     ),
     key(
-        "max_log_size_mb",
-        Integer(100, MANY, "MB"),
-        "the journal has one file a day, whatever its size",
-    ),
-    key(
         "tmux_session",
         Text("<session name>"),
         "all sessions of the tmux server are watched",

@@ -55,6 +55,8 @@ pub(crate) async fn run(tmux: Tmux, mut wanted: watch::Receiver<Wanted>, stop: C
             _ = beat.tick() => published.beat(&tmux).await,
             changed = wanted.changed() => {
                 if changed.is_err() {
+                    // Delivery has ended: what it said last holds until everything ends.
+                    stop.cancelled().await;
                     break;
                 }
                 let news = wanted.borrow().status.critical != critical;

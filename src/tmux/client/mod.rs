@@ -107,8 +107,8 @@ pub struct LinkStatus {
     pub reconnects: u64,
     /// Processes started, all of them tmux clients.
     pub spawned: u64,
-    /// What went wrong last.
-    pub last_error: Option<String>,
+    /// What went wrong last, and when.
+    pub last_error: Option<(chrono::DateTime<chrono::Local>, String)>,
 }
 
 /// Why a command has no reply.

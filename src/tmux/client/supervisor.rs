@@ -96,8 +96,9 @@ impl Supervisor {
                 }
                 Err(reason) => {
                     tracing::warn!(target: "orch::tmux", "cannot attach: {reason}");
-                    self.status
-                        .send_modify(|s| s.last_error = Some(reason.clone()));
+                    self.status.send_modify(|s| {
+                        s.last_error = Some((chrono::Local::now(), reason.clone()));
+                    });
                     self.lost_if_long(&reason);
                 }
             }
@@ -176,7 +177,8 @@ impl Supervisor {
         self.link.send_replace(None);
         self.status.send_modify(|s| {
             s.attachment = None;
-            s.last_error = Some(format!("connection ended: {}", ended.reason));
+            let reason = format!("connection ended: {}", ended.reason);
+            s.last_error = Some((chrono::Local::now(), reason));
         });
         Ok(ended.reason)
     }
