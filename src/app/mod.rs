@@ -89,6 +89,7 @@ struct Parts {
     delivery: Delivery,
     bus: bus::Bus,
     severities: watch::Sender<Severities>,
+    journal_health: watch::Receiver<journal::Health>,
     asks: mpsc::Receiver<api::Ask>,
 }
 
@@ -149,7 +150,12 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
 
 fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), RunError> {
     let (committed, committed_rx) = mpsc::channel(1024);
-    let (journal, mut recovered, journal_task) = journal::open(&setup.root.events(), committed)?;
+    let journal::Opened {
+        journal,
+        mut recovered,
+        health: journal_health,
+        task: journal_task,
+    } = journal::open(&setup.root.events(), committed)?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
@@ -221,6 +227,7 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
             delivery,
             bus,
             severities,
+            journal_health,
             asks: asks_rx,
         },
         tasks,

@@ -17,6 +17,7 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
     let roster = parts.roster.borrow().clone();
     let state = parts.state.borrow().clone();
     let delivery = parts.delivery.snapshot.borrow().clone();
+    let journal = parts.journal_health.borrow().clone();
     let attachment = link.attachment.as_ref();
     let mut by_state: BTreeMap<String, usize> = BTreeMap::new();
     for pane in roster.panes.values() {
@@ -58,7 +59,7 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
             health("tmux", if ready { "ok" } else { "waiting" }, link.last_error.as_ref()),
             health("roster", if ready { "ok" } else { "waiting" }, None),
             health("monitors", switched(setup.config.health.enabled), None),
-            health("journal", "ok", None),
+            health("journal", if journal.failing.is_none() { "ok" } else { "failing" }, journal.last_error.as_ref()),
             health("state", "ok", None),
             health("delivery", switched(setup.config.delivery.messages || setup.config.delivery.status), None),
             health("api", "ok", None),

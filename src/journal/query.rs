@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
@@ -187,30 +187,34 @@ pub fn follow(
     mut each: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), ReadError> {
     const POLL: Duration = Duration::from_millis(50);
-    let mut file: Option<(NaiveDate, PathBuf, u64)> = None;
+    let mut at: Option<(NaiveDate, u64)> = None;
+    let mut last = after;
     let mut going = true;
     loop {
-        let days = files::days(dir)?;
-        let present = file.as_ref().map(|(day, ..)| *day);
-        for (day, path) in days {
-            let offset = match (&file, present) {
-                (Some((open, _, offset)), _) if *open == day => *offset,
-                (_, Some(present)) if day < present => continue,
+        for day in files::days(dir)? {
+            let offset = match at {
+                Some((present, _)) if day.day < present => continue,
+                Some((present, offset)) if day.day == present => {
+                    match std::fs::metadata(&day.path) {
+                        // Nothing is added to a compressed day, and what was read of it before it was compressed
+                        // has been read to its end.
+                        _ if day.packed => continue,
+                        // Somebody has cut or replaced it: by the numbers, nothing comes twice.
+                        Ok(there) if there.len() < offset => 0,
+                        _ => offset,
+                    }
+                }
                 _ => 0,
             };
-            let end = files::scan_file(
-                &path,
-                offset,
-                |_, line| {
-                    let seq =
-                        serde_json::from_slice::<Glance<'_>>(line).map_or(0, |glance| glance.seq);
-                    if going && seq > after {
-                        going = each(line);
-                    }
-                },
-                |_, _| {},
-            )?;
-            file = Some((day, path, end));
+            let each = |_: &files::Place, line: &[u8]| {
+                let seq = serde_json::from_slice::<Glance<'_>>(line).map_or(0, |glance| glance.seq);
+                if going && seq > last {
+                    last = seq;
+                    going = each(line);
+                }
+            };
+            let end = files::scan_day(dir, &day, offset, each, |_, _| {})?;
+            at = Some((day.day, end));
         }
         if !forever || !going {
             return Ok(());

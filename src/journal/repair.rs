@@ -2,13 +2,13 @@
 //! found, and events whose run ended before their outcome are listed. Damage in the middle is never touched.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::disk::{Disk, How};
 use super::error::AppendError;
 use super::files;
+use super::numbers::{self, Head};
+use super::{mend, tail};
 use crate::event::{Event, Line, Received};
 
 /// A torn tail that was cut.
@@ -19,9 +19,9 @@ pub struct Repair {
     /// Where the tail began, in bytes.
     pub offset: u64,
     /// Its length in bytes.
-    pub bytes: usize,
-    /// Where it was copied to.
-    pub copy: PathBuf,
+    pub bytes: u64,
+    /// Where it was copied to; None where there was no room.
+    pub copy: Option<PathBuf>,
 }
 
 /// What the last run left.
@@ -33,44 +33,48 @@ pub(super) struct Left {
     pub(super) unresolved: Vec<Event>,
 }
 
-/// Only what is needed to follow numbers and outcomes.
-#[derive(Deserialize)]
-struct Numbers {
-    seq: u64,
-    #[serde(default)]
-    of: Option<u64>,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
 /// Reads all days: an event may have waited for a person over a weekend, and its run have died then.
-pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
+pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Left, AppendError> {
     let days = files::days(dir)?;
-    let mut left = Left {
-        newest: days.last().map(|(day, _)| *day),
-        ..Left::default()
-    };
+    let mut left = Left::default();
+    if let Some(newest) = days.last() {
+        // Nothing is added to a compressed file.
+        left.newest = if newest.packed {
+            newest.day.succ_opt()
+        } else {
+            Some(newest.day)
+        };
+    }
     let mut open: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for (day, path) in &days {
+    for day in &days {
         let mut tail = None;
-        files::scan_file(
-            path,
+        let read = files::scan_day(
+            dir,
+            day,
             0,
             |_, line| {
-                let Ok(numbers) = serde_json::from_slice::<Numbers>(line) else {
+                let Some(head) = numbers::head(line) else {
                     return;
                 };
-                left.last_seq = left.last_seq.max(numbers.seq);
-                match (numbers.kind.as_str(), numbers.of) {
-                    ("outcome", Some(of)) => drop(open.remove(&of)),
-                    ("receipt", _) => {}
-                    _ => drop(open.insert(numbers.seq, line.to_vec())),
+                left.last_seq = left.last_seq.max(head.seq());
+                match head {
+                    Head::Outcome { of, .. } => drop(open.remove(&of)),
+                    Head::Receipt(_) => {}
+                    Head::Event(seq) => drop(open.insert(seq, line.to_vec())),
                 }
             },
-            |place, line| tail = Some((place.offset, line.to_vec())),
-        )?;
-        if let (Some((offset, bytes)), true) = (tail, Some(*day) == left.newest) {
-            left.repair = Some(cut(path, offset, &bytes)?);
+            |place, line| tail = Some((place.offset, line.len() as u64)),
+        );
+        match read {
+            Ok(_) => {}
+            // A damaged compressed day is said to be damaged; it must not keep anybody from starting.
+            Err(error) if day.packed => {
+                tracing::error!(target: "orch::journal", "{error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let (Some((offset, bytes)), true) = (tail, Some(day.day) == left.newest) {
+            left.repair = Some(cut(disk, &day.path, offset, bytes)?);
         }
     }
     left.unresolved = open
@@ -84,28 +88,17 @@ pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
 }
 
 /// First the copy, on disk, then the cut.
-fn cut(path: &Path, offset: u64, bytes: &[u8]) -> Result<Repair, AppendError> {
-    let copy = path.with_extension(format!("jsonl.{offset}.torn"));
-    let failed = |what, path: &Path, source| AppendError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    };
-    std::fs::write(&copy, bytes)
-        .and_then(|()| std::fs::File::open(&copy)?.sync_all())
-        .map_err(|e| failed("copy a torn line to", &copy, e))?;
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| {
-            file.set_len(offset)?;
-            file.sync_all()
-        })
-        .map_err(|e| failed("cut a torn line off", path, e))?;
+fn cut(disk: &dyn Disk, path: &Path, offset: u64, bytes: u64) -> Result<Repair, AppendError> {
+    let failed = |source| tail::failed("cut a torn line off", path, source);
+    let file = disk.open(path, How::Append).map_err(failed)?;
+    let copy = mend::set_aside(disk, path, &file, offset..offset + bytes);
+    disk.cut(&file, offset)
+        .and_then(|()| disk.sync(&file))
+        .map_err(failed)?;
     Ok(Repair {
         path: path.to_owned(),
         offset,
-        bytes: bytes.len(),
+        bytes,
         copy,
     })
 }
@@ -132,7 +125,7 @@ mod tests {
         for (day, text) in days {
             std::fs::write(dir.path().join(format!("{day}.jsonl")), text).unwrap();
         }
-        let left = examine(dir.path()).unwrap();
+        let left = examine(&crate::journal::disk::Real, dir.path()).unwrap();
         assert_eq!(left.last_seq, 7);
         assert_eq!(
             left.unresolved.iter().map(|e| e.seq).collect::<Vec<_>>(),
