@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use orch::event::{Draft, Line, Outcome, Verdict};
-use orch::journal::{self, AppendError, Journal, Opened};
+use orch::journal::{self, AppendError, Journal, Opened, Retention};
 use tokio::sync::{mpsc, oneshot};
 
 /// Events that one producer may have on their way.
@@ -146,7 +146,7 @@ async fn rate(
 ) -> f64 {
     let (committed, mut accepted) = mpsc::channel(1024);
     let Opened { journal, task, .. } =
-        journal::open(directory, committed).expect("a journal");
+        journal::open(directory, Retention::default(), committed).expect("a journal");
     let notes = outcomes.then(|| journal.clone());
     let reader = tokio::spawn(async move {
         for _ in 0..events {

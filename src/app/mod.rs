@@ -155,7 +155,11 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
         mut recovered,
         health: journal_health,
         task: journal_task,
-    } = journal::open(&setup.root.events(), committed)?;
+    } = journal::open(
+        &setup.root.events(),
+        setup.config.retention.clone(),
+        committed,
+    )?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
@@ -359,6 +363,7 @@ impl Parts {
     async fn configure(&self, config: &Config) {
         self.severities
             .send_replace(Arc::new(config.severities.clone()));
+        self.bus.journal().retain(config.retention.clone());
         let _ = self
             .delivery
             .control

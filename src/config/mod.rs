@@ -20,7 +20,7 @@ pub use note::{LoadError, Mistakes, Note};
 pub use show::show;
 
 use crate::event::Severity;
-use crate::{delivery, monitor::health};
+use crate::{delivery, journal, monitor::health};
 
 /// The commented default file. It says what [`Config::default`] holds.
 pub const DEFAULT: &str = include_str!("../../config/orchestrator_config.yaml");
@@ -38,6 +38,8 @@ pub struct Config {
     pub delivery: delivery::Config,
     /// How the health monitor is set up.
     pub health: health::Config,
+    /// What is kept of the journal.
+    pub retention: journal::Retention,
     /// The severity of an event type, whatever its publisher or the table says. Names are canonical.
     pub severities: BTreeMap<String, Severity>,
     /// The folder that holds logs and state; absolute. None: the caller's rule applies.
@@ -53,6 +55,7 @@ impl Default for Config {
         Self {
             delivery: delivery::Config::default(),
             health: health::Config::default(),
+            retention: journal::Retention::default(),
             severities: CRITICAL_TYPES
                 .iter()
                 .map(|name| ((*name).to_owned(), Severity::Critical))

@@ -21,7 +21,7 @@ use super::{files, repair, verify};
 use crate::event::{Body, Draft, Event, Line, Outcome, Received, Severity, Verdict};
 
 /// Events of a run.
-const EVENTS: usize = 360;
+const EVENTS: usize = 240;
 
 /// A ledger in a directory, with a clock of its own and producers that wait for answers.
 struct Run {
@@ -41,7 +41,9 @@ struct Run {
 
 impl Run {
     fn on(disk: Arc<dyn Disk>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory where there is such a place: thousands of runs need no real disk.
+        let shm = Path::new("/dev/shm");
+        let dir = tempfile::tempdir_in(shm).or_else(|_| tempfile::tempdir()).unwrap();
         let ledger = Ledger::new(dir.path(), disk, 0, None);
         Self {
             ledger,
@@ -327,7 +329,7 @@ fn f06_a_sync_that_fails_is_never_merely_tried_again() {
 #[test]
 fn f06_whatever_fails_what_was_acknowledged_is_there() {
     let calls = calls(Strikes::All);
-    assert!(calls > 100, "{calls}");
+    assert!(calls > 80, "{calls}");
     for error in [Errno::IO, Errno::NOSPC, Errno::ROFS] {
         for forever in [false, true] {
             for at in 0..calls {

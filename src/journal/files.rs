@@ -90,7 +90,7 @@ pub(super) fn days(dir: &Path) -> Result<Vec<Day>, ReadError> {
 }
 
 /// The day that a name says, exactly as this program would write it, and whether it is compressed.
-fn named(name: &str) -> Option<(NaiveDate, bool)> {
+pub(super) fn named(name: &str) -> Option<(NaiveDate, bool)> {
     let (stem, packed) = match name.strip_suffix(".zst") {
         Some(stem) => (stem, true),
         None => (name, false),

@@ -137,9 +137,9 @@ impl Ledger {
         self.last_event
     }
 
-    /// The day whose file is written.
-    pub(super) fn day(&self) -> Option<NaiveDate> {
-        self.tail.day()
+    /// The day whose file is written, and its length. None before the first line.
+    pub(super) fn end(&self) -> Option<(NaiveDate, u64)> {
+        self.tail.end()
     }
 
     /// How it is.

@@ -9,6 +9,7 @@
 mod disk;
 mod error;
 mod files;
+mod housekeeping;
 mod ledger;
 mod mend;
 mod numbers;
@@ -16,6 +17,7 @@ mod query;
 mod queue;
 mod repair;
 mod reserve;
+mod survey;
 mod tail;
 mod verify;
 mod writer;
@@ -27,6 +29,7 @@ mod writer_tests;
 
 pub use error::AppendError;
 pub use files::{DAY_FORMAT, Place, ReadError, scan};
+pub use housekeeping::Retention;
 pub use ledger::Health;
 pub use query::{Found, Query, follow};
 pub use repair::Repair;

@@ -1,13 +1,12 @@
 //! What is done to a journal before it is written again: a torn tail is copied aside and cut, the last number is
 //! found, and events whose run ended before their outcome are listed. Damage in the middle is never touched.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, How};
 use super::error::AppendError;
 use super::files;
-use super::numbers::{self, Head};
+use super::survey::{self, Survey};
 use super::{mend, tail};
 use crate::event::{Event, Line, Received};
 
@@ -33,7 +32,8 @@ pub(super) struct Left {
     pub(super) unresolved: Vec<Event>,
 }
 
-/// Reads all days: an event may have waited for a person over a weekend, and its run have died then.
+/// Looks at all days, or at what came after the checkpoint: an event may have waited for a person over a weekend, and
+/// its run have died then.
 pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Left, AppendError> {
     let days = files::days(dir)?;
     let mut left = Left::default();
@@ -45,40 +45,25 @@ pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Left, AppendError> 
             Some(newest.day)
         };
     }
-    let mut open: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for day in &days {
-        let mut tail = None;
-        let read = files::scan_day(
-            dir,
-            day,
-            0,
-            |_, line| {
-                let Some(head) = numbers::head(line) else {
-                    return;
-                };
-                left.last_seq = left.last_seq.max(head.seq());
-                match head {
-                    Head::Outcome { of, .. } => drop(open.remove(&of)),
-                    Head::Receipt(_) => {}
-                    Head::Event(seq) => drop(open.insert(seq, line.to_vec())),
-                }
-            },
-            |place, line| tail = Some((place.offset, line.len() as u64)),
-        );
-        match read {
-            Ok(_) => {}
-            // A damaged compressed day is said to be damaged; it must not keep anybody from starting.
-            Err(error) if day.packed => {
-                tracing::error!(target: "orch::journal", "{error}");
-            }
-            Err(error) => return Err(error.into()),
+    let begun = survey::load(dir, &days).unwrap_or_default();
+    let mut survey = begun.go_on(dir, &days, None)?;
+    let lines = match survey.open_lines(dir, &days)? {
+        Some(lines) => lines,
+        // The checkpoint was not of these files.
+        None => {
+            survey = Survey::default().go_on(dir, &days, None)?;
+            survey.open_lines(dir, &days)?.unwrap_or_default()
         }
-        if let (Some((offset, bytes)), true) = (tail, Some(day.day) == left.newest) {
-            left.repair = Some(cut(disk, &day.path, offset, bytes)?);
-        }
+    };
+    left.last_seq = survey.last_seq;
+    if let (Some(newest), Some((_, offset))) = (days.last(), survey.at)
+        && !newest.packed
+        && survey.torn > 0
+    {
+        left.repair = Some(cut(disk, &newest.path, offset, survey.torn)?);
     }
-    left.unresolved = open
-        .into_values()
+    left.unresolved = lines
+        .into_iter()
         .filter_map(|line| match Received::parse(&line) {
             Ok(Received::Line(Line::Event(event))) => Some(*event),
             _ => None,

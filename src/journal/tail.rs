@@ -81,6 +81,11 @@ impl Tail {
         self.newest
     }
 
+    /// The day whose file is open, and up to where it is on the disk.
+    pub(super) fn end(&self) -> Option<(NaiveDate, u64)> {
+        self.open.as_ref().map(|sheet| (sheet.day, sheet.length))
+    }
+
     /// What was mended since this was asked.
     pub(super) fn take_mended(&mut self) -> Vec<Mended> {
         std::mem::take(&mut self.mended)

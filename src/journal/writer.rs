@@ -2,15 +2,16 @@
 //! groups on a thread that may block, and only then says that they are accepted. While one group is on its way to the
 //! disk, the answers of the one before are given.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset, Local, SubsecRound};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::{Disk, Real};
 use super::error::AppendError;
+use super::housekeeping::{self, Keeper, Retention, Round};
 use super::ledger::{Health, Ledger, Step};
 use super::queue::{Accepted, Waiting};
 use super::repair::{self, Repair};
@@ -18,6 +19,9 @@ use crate::event::{Body, Draft, Event, Outcome, Receipt, Severity};
 
 /// Drafts that may wait for the writer.
 const QUEUE: usize = 4096;
+/// Housekeeping waits until the start is over, and comes again after each rotation and this often.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: Duration = Duration::from_secs(3600);
 
 /// What opening found.
 #[derive(Debug, Default)]
@@ -50,6 +54,7 @@ pub struct Journal {
     ordinary: mpsc::Sender<Waiting>,
     notes: mpsc::UnboundedSender<Body>,
     settled: mpsc::UnboundedSender<oneshot::Sender<u64>>,
+    retention: watch::Sender<Retention>,
 }
 
 impl Journal {
@@ -111,6 +116,15 @@ impl Journal {
         self.note(Body::outcome(&outcome));
     }
 
+    /// What is kept from now on.
+    pub fn retain(&self, retention: Retention) {
+        self.retention.send_if_modified(|now| {
+            let differs = *now != retention;
+            *now = retention;
+            differs
+        });
+    }
+
     fn note(&self, body: Result<Body, serde_json::Error>) {
         match body {
             Ok(body) => drop(self.notes.send(body)),
@@ -126,36 +140,48 @@ impl Journal {
 ///
 /// # Errors
 /// When the directory cannot be made, read or written in, or the tail cannot be repaired.
-pub fn open(dir: &Path, committed: mpsc::Sender<Arc<Event>>) -> Result<Opened, AppendError> {
-    open_on(Arc::new(Real), present, dir, committed)
+pub fn open(
+    dir: &Path,
+    retention: Retention,
+    committed: mpsc::Sender<Arc<Event>>,
+) -> Result<Opened, AppendError> {
+    open_at(present, dir, retention, committed)
 }
 
 fn present() -> DateTime<FixedOffset> {
     Local::now().fixed_offset()
 }
 
-/// On a disk and a clock that may be others than the real ones.
-pub(super) fn open_on(
-    disk: Arc<dyn Disk>,
+/// By a clock that may be another than the real one.
+pub(super) fn open_at(
     clock: fn() -> DateTime<FixedOffset>,
     dir: &Path,
+    retention: Retention,
     committed: mpsc::Sender<Arc<Event>>,
 ) -> Result<Opened, AppendError> {
+    let disk: Arc<dyn Disk> = Arc::new(Real);
     disk.make_directory(dir).map_err(|source| AppendError::Io {
         what: "make",
         path: dir.to_owned(),
         source,
     })?;
     writable(dir)?;
+    housekeeping::clear(&*disk, dir);
     let left = repair::examine(&*disk, dir)?;
     let (critical, critical_rx) = mpsc::channel(QUEUE);
     let (ordinary, ordinary_rx) = mpsc::channel(QUEUE);
     let (notes, notes_rx) = mpsc::unbounded_channel();
     let (settled, settled_rx) = mpsc::unbounded_channel();
     let (health_tx, health) = watch::channel(Health::default());
-    let ledger = Ledger::new(dir, disk, left.last_seq, left.newest);
+    let (retention, retention_rx) = watch::channel(retention);
+    let ledger = Ledger::new(dir, disk.clone(), left.last_seq, left.newest);
     let writer = Writer {
         clock,
+        dir: dir.to_owned(),
+        disk,
+        retention: retention_rx,
+        keeper: None,
+        keeping: Instant::now() + FIRST_ROUND,
         critical: critical_rx,
         ordinary: ordinary_rx,
         notes: notes_rx,
@@ -170,6 +196,7 @@ pub(super) fn open_on(
             ordinary,
             notes,
             settled,
+            retention,
         },
         recovered: Recovered {
             last_seq: left.last_seq,
@@ -195,6 +222,12 @@ fn writable(dir: &Path) -> Result<(), AppendError> {
 
 struct Writer {
     clock: fn() -> DateTime<FixedOffset>,
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    retention: watch::Receiver<Retention>,
+    /// The round of housekeeping that goes on, and when the next begins.
+    keeper: Option<Keeper>,
+    keeping: Instant,
     critical: mpsc::Receiver<Waiting>,
     ordinary: mpsc::Receiver<Waiting>,
     notes: mpsc::UnboundedReceiver<Body>,
@@ -225,6 +258,9 @@ impl Writer {
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 };
                 told = step.accepted;
+                if step.rotated {
+                    self.keeping = Instant::now();
+                }
                 self.health.send_if_modified(|health| {
                     let now = ledger.health();
                     std::mem::replace(health, now.clone()) != now
@@ -281,6 +317,15 @@ impl Writer {
                 None => std::future::pending().await,
             }
         };
+        let idle = self.keeper.is_none();
+        let keeper = self.keeper.as_mut();
+        let records = async {
+            match keeper {
+                Some(keeper) => keeper.records.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut next = None;
         tokio::select! {
             biased;
             first = self.critical.recv() => match first {
@@ -290,11 +335,39 @@ impl Writer {
             },
             Some(first) = self.ordinary.recv() => ledger.take(first, now),
             Some(first) = self.notes.recv() => ledger.note(first),
-            // Last: all that came before is written.
+            // All that came before is written.
             Some(answer) = self.settled.recv() => {
                 let _ = answer.send(ledger.last_event());
             }
             () = later => {}
+            record = records => next = Some(record),
+            Ok(()) = self.retention.changed() => self.keeping = Instant::now(),
+            () = tokio::time::sleep_until(self.keeping.into()), if idle => {
+                self.keep_house(ledger);
+            }
+        }
+        match next {
+            Some(Some((draft, accepted))) => ledger.say(draft, Some(accepted)),
+            Some(None) => self.keeper = None,
+            None => {}
+        }
+    }
+
+    fn keep_house(&mut self, ledger: &Ledger) {
+        self.keeping = Instant::now() + ROUNDS;
+        let today = self.now().date_naive();
+        let round = Round {
+            dir: self.dir.clone(),
+            disk: self.disk.clone(),
+            retention: self.retention.borrow_and_update().clone(),
+            today,
+            end: ledger.end(),
+        };
+        match housekeeping::start(round) {
+            Ok(keeper) => self.keeper = Some(keeper),
+            Err(error) => {
+                tracing::error!(target: "orch::journal", "cannot keep house: {error}");
+            }
         }
     }
 
