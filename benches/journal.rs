@@ -98,11 +98,7 @@ fn main() {
 }
 
 fn draft(n: usize) -> Draft {
-    let mut draft = Draft::new(
-        "task_completed",
-        "dev-1",
-        format!("{n:>0$}", MESSAGE),
-    );
+    let mut draft = Draft::new("task_completed", "dev-1", format!("{n:>0$}", MESSAGE));
     draft.session = Some("alpha".into());
     draft.peer_pid = Some(4711);
     draft
@@ -195,7 +191,10 @@ async fn produce(journal: Journal, in_flight: usize, count: usize) {
     let (sent, mut waiting) = mpsc::channel::<Answer>(in_flight);
     let acknowledged = tokio::spawn(async move {
         while let Some(receiver) = waiting.recv().await {
-            receiver.await.expect("an answer").expect("an event on disk");
+            receiver
+                .await
+                .expect("an answer")
+                .expect("an event on disk");
         }
     });
     for n in 0..count {

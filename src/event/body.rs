@@ -106,8 +106,14 @@ mod tests {
             (Body::event(&draft).unwrap(), line)
         });
         let notes = [
-            (Body::outcome(&outcome).unwrap(), Line::outcome(outcome, 9, ts)),
-            (Body::receipt(&receipt).unwrap(), Line::receipt(receipt, 9, ts)),
+            (
+                Body::outcome(&outcome).unwrap(),
+                Line::outcome(outcome, 9, ts),
+            ),
+            (
+                Body::receipt(&receipt).unwrap(),
+                Line::receipt(receipt, 9, ts),
+            ),
         ];
         for (body, line) in events.into_iter().chain(notes) {
             let (mut ours, mut whole) = (Vec::new(), Vec::new());

@@ -22,12 +22,10 @@ pub(super) trait Disk: Send + Sync + std::fmt::Debug {
         options.read(true).append(true).mode(0o600);
         match how {
             How::Append => options.create(true),
-            How::Anew => {
-                match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => options.create_new(true),
-                }
-            }
+            How::Anew => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => options.create_new(true),
+            },
         };
         options.open(path)
     }

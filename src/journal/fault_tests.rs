@@ -43,7 +43,9 @@ impl Run {
     fn on(disk: Arc<dyn Disk>) -> Self {
         // In memory where there is such a place: thousands of runs need no real disk.
         let shm = Path::new("/dev/shm");
-        let dir = tempfile::tempdir_in(shm).or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = tempfile::tempdir_in(shm)
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         let ledger = Ledger::new(dir.path(), disk, 0, None);
         Self {
             ledger,
@@ -153,7 +155,10 @@ impl Run {
             if let Line::Event(event) = line
                 && event.source == "t"
             {
-                assert!(found.insert(event.seq, event.message).is_none(), "{context}");
+                assert!(
+                    found.insert(event.seq, event.message).is_none(),
+                    "{context}"
+                );
             }
         }
         for (seq, message) in &self.accepted {
@@ -162,7 +167,11 @@ impl Run {
         let report = verify(self.dir.path(), !self.waiting.is_empty() || self.ended).unwrap();
         assert_eq!(report.faults, Vec::<String>::new(), "{context}");
         if !self.ended {
-            assert_eq!(found.len(), self.accepted.len(), "{context}: more than was acknowledged");
+            assert_eq!(
+                found.len(),
+                self.accepted.len(),
+                "{context}: more than was acknowledged"
+            );
             assert_eq!((report.pending, report.first_seq), (0, 1), "{context}");
         }
         for entry in std::fs::read_dir(self.dir.path()).unwrap() {
@@ -182,7 +191,10 @@ fn lines(dir: &Path, context: &str) -> Vec<Line> {
         Ok(Received::Line(line)) => lines.push(line),
         other => panic!("{context}: {place}: {other:?}"),
     };
-    files::scan(dir, None, each, |place, _| panic!("{context}: {place}: torn")).unwrap();
+    files::scan(dir, None, each, |place, _| {
+        panic!("{context}: {place}: torn")
+    })
+    .unwrap();
     lines
 }
 
@@ -292,19 +304,38 @@ fn f04_what_cannot_wait_is_refused_counted_and_stated_as_a_gap() {
     run.hand_over("system_failure");
     run.go_on();
     let health = run.ledger.health();
-    assert_eq!((health.spilled, health.refused as usize), (MOST_EVENTS, run.refused));
+    assert_eq!(
+        (health.spilled, health.refused as usize),
+        (MOST_EVENTS, run.refused)
+    );
     assert!((101..=110).contains(&run.refused), "{}", run.refused);
-    assert!(health.failing.is_some_and(|why| why.contains("No space left")));
+    assert!(
+        health
+            .failing
+            .is_some_and(|why| why.contains("No space left"))
+    );
     disk.mended.store(true, SeqCst);
     run.settle();
     let gaps = run.own("gap");
     assert_eq!(gaps.len(), 1);
     assert_eq!(gaps[0].data.as_ref().unwrap()["refused"], run.refused);
-    assert_eq!(run.ledger.health(), Health { failing: None, spilled: 0, ..run.ledger.health() });
+    assert_eq!(
+        run.ledger.health(),
+        Health {
+            failing: None,
+            spilled: 0,
+            ..run.ledger.health()
+        }
+    );
     assert_eq!(run.accepted.len() + run.refused, run.handed);
     // The critical one found room and went first.
     let critical = format!("event {}", run.handed - 1);
-    let first = run.accepted.iter().find(|(_, message)| **message == critical).unwrap().0;
+    let first = run
+        .accepted
+        .iter()
+        .find(|(_, message)| **message == critical)
+        .unwrap()
+        .0;
     assert!(*first < before as u64 * 2 + 20, "{first}");
     run.check("a spill that overflows");
 }
@@ -318,7 +349,11 @@ fn f06_a_sync_that_fails_is_never_merely_tried_again() {
         assert_eq!(run.accepted.len(), run.handed, "{context}");
         let repaired = run.own("log_repaired");
         assert_eq!(repaired.len(), 1, "{context}");
-        assert_eq!(repaired[0].data.as_ref().unwrap()["what"], "unsynced", "{context}");
+        assert_eq!(
+            repaired[0].data.as_ref().unwrap()["what"],
+            "unsynced",
+            "{context}"
+        );
 
         let (run, context) = run_with(Strikes::Syncs, at, true, Errno::IO);
         assert!(run.ended, "{context}");
@@ -401,7 +436,8 @@ const DEEDS: &[Deed] = &[
         what: "truncated",
         does: |path| {
             let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.set_len(file.metadata().unwrap().len() / 2 + 7).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2 + 7)
+                .unwrap();
         },
         loses: true,
     },
@@ -474,8 +510,15 @@ fn f08_a_file_that_is_taken_away_from_a_full_disk_makes_room() {
         run.settle();
         assert!(taken);
         let repaired = run.own("log_repaired");
-        let lost = repaired.iter().any(|event| !event.data.as_ref().unwrap()["lost"].is_null());
+        let lost = repaired
+            .iter()
+            .any(|event| !event.data.as_ref().unwrap()["lost"].is_null());
         let report = verify(run.dir.path(), false).unwrap();
-        assert_eq!(report.faults.is_empty(), !lost, "call {at}: {:?}", report.faults);
+        assert_eq!(
+            report.faults.is_empty(),
+            !lost,
+            "call {at}: {:?}",
+            report.faults
+        );
     }
 }

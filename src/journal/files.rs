@@ -78,7 +78,10 @@ pub(super) fn days(dir: &Path) -> Result<Vec<Day>, ReadError> {
     let mut days = BTreeMap::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        let Some((day, packed)) = path.file_name().and_then(|name| name.to_str()).and_then(named)
+        let Some((day, packed)) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(named)
         else {
             continue;
         };
@@ -225,10 +228,7 @@ mod tests {
 
     #[test]
     fn a_day_file_has_exactly_its_name() {
-        for name in [
-            "2026-11-22.jsonl",
-            "2026-11-22.jsonl.zst",
-        ] {
+        for name in ["2026-11-22.jsonl", "2026-11-22.jsonl.zst"] {
             assert!(named(name).is_some(), "{name}");
         }
         for name in [

@@ -229,7 +229,11 @@ impl Round {
             Err(error) if !day.packed => return Err(error.into()),
             _ => {}
         }
-        let name = day.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = day
+            .path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let data = json!({
             "op": "retention",
             "file": name,
@@ -297,7 +301,9 @@ impl Round {
         };
         name().map_err(failed("name", packed))?;
         let after = std::fs::metadata(&day.path).map_err(failed("read", &day.path))?;
-        let unlike = |there: &std::fs::Metadata| (there.ino(), there.len(), there.mtime(), there.mtime_nsec());
+        let unlike = |there: &std::fs::Metadata| {
+            (there.ino(), there.len(), there.mtime(), there.mtime_nsec())
+        };
         if unlike(&before) != unlike(&after) {
             return Err(Undone::Differs(day.path.clone()));
         }
@@ -432,7 +438,10 @@ mod tests {
         let names = names(dir.path());
         let packed = names.iter().filter(|name| name.ends_with(".zst")).count();
         assert_eq!((names.len(), packed), (13, 4), "{names:?}");
-        assert!(names.contains(&"2026-11-14.jsonl.zst".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"2026-11-14.jsonl.zst".to_owned()),
+            "{names:?}"
+        );
         assert!(names.contains(&"2026-11-15.jsonl".to_owned()), "{names:?}");
         whole(dir.path(), 1200, "compressed");
         assert!(survey::load(dir.path(), &files::days(dir.path()).unwrap()).is_some());
@@ -462,7 +471,11 @@ mod tests {
                     let disk = Arc::new(Faulty::new(Strikes::All, at, forever, error));
                     let killed = round(dir.path(), disk.clone(), Retention::default())
                         .run(&|_| true, &|| false);
-                    assert_eq!(disk.fails.load(SeqCst) > 0, killed.is_err() || at + 1 >= calls, "{context}");
+                    assert_eq!(
+                        disk.fails.load(SeqCst) > 0,
+                        killed.is_err() || at + 1 >= calls,
+                        "{context}"
+                    );
                     whole(dir.path(), 1000, &context);
                     // The next run starts.
                     clear(&Real, dir.path());
@@ -472,7 +485,10 @@ mod tests {
                     whole(dir.path(), 1000, &context);
                     let names = names(dir.path());
                     assert_eq!(names.len(), 10, "{context}: {names:?}");
-                    assert!(names.iter().all(|name| !name.ends_with(".tmp")), "{context}");
+                    assert!(
+                        names.iter().all(|name| !name.ends_with(".tmp")),
+                        "{context}"
+                    );
                 }
             }
         }
@@ -493,7 +509,10 @@ mod tests {
         std::fs::write(&packed, "no zstd at all").unwrap();
         let report = verify(dir.path(), false).unwrap();
         assert_eq!(report.lines, 900);
-        assert!(report.faults[0].contains("2026-11-13.jsonl.zst"), "{report:?}");
+        assert!(
+            report.faults[0].contains("2026-11-13.jsonl.zst"),
+            "{report:?}"
+        );
     }
 
     #[test]
@@ -505,9 +524,17 @@ mod tests {
             let record = |draft: Draft| {
                 let data = draft.data.unwrap();
                 let file = data["file"].as_str().unwrap().to_owned();
-                assert!(dir.path().join(&file).exists(), "{file} went before its record");
-                assert_eq!((draft.kind.as_str(), &data["op"]), ("status_update", &json!("retention")));
-                records.borrow_mut().insert(file, (data["first_seq"].clone(), data["last_seq"].clone()));
+                assert!(
+                    dir.path().join(&file).exists(),
+                    "{file} went before its record"
+                );
+                assert_eq!(
+                    (draft.kind.as_str(), &data["op"]),
+                    ("status_update", &json!("retention"))
+                );
+                records
+                    .borrow_mut()
+                    .insert(file, (data["first_seq"].clone(), data["last_seq"].clone()));
                 true
             };
             round(dir.path(), Arc::new(Real), retention)
@@ -534,6 +561,10 @@ mod tests {
         round(dir.path(), Arc::new(Real), retention(1, 1))
             .run(&|_| false, &|| false)
             .unwrap();
-        assert_eq!(names(dir.path()).len(), 10, "nothing goes without its record");
+        assert_eq!(
+            names(dir.path()).len(),
+            10,
+            "nothing goes without its record"
+        );
     }
 }

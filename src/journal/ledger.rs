@@ -313,7 +313,10 @@ impl Ledger {
                             "no room for the journal in {dir}: events wait in memory until there is; {said}"
                         );
                         let data = json!({"directory": self.tail.dir(), "error": said});
-                        self.say(Draft::new("disk_full", "journal", text).with_data(data), None);
+                        self.say(
+                            Draft::new("disk_full", "journal", text).with_data(data),
+                            None,
+                        );
                     }
                 }
                 self.again(Kind::Full, instant);

@@ -64,7 +64,10 @@ impl Mended {
         let mut text = match self.what {
             "unsynced" => format!("{path} could not be synced and was written anew"),
             "unfinished" => format!("{path} ended in half a line, which was cut off"),
-            what => format!("{path} was {what} by somebody, and goes on at byte {}", self.offset),
+            what => format!(
+                "{path} was {what} by somebody, and goes on at byte {}",
+                self.offset
+            ),
         };
         if let Some(bytes) = self.brought_back {
             text += &format!("; {bytes} bytes were brought back");
@@ -75,7 +78,9 @@ impl Mended {
         if let Some(Lost { first, last }) = self.lost {
             text += &format!("; seq {first} to {last} are not in the journal any more");
         }
-        let lost = self.lost.map(|lost| json!({"first_seq": lost.first, "last_seq": lost.last}));
+        let lost = self
+            .lost
+            .map(|lost| json!({"first_seq": lost.first, "last_seq": lost.last}));
         let data = json!({
             "what": self.what,
             "file": self.path,
@@ -118,7 +123,10 @@ pub(super) fn numbers_in(file: &File, length: u64) -> Option<(u64, u64)> {
         let from = length.saturating_sub(piece);
         // The first of a piece is half a line.
         let skip = usize::from(from > 0);
-        let last = lines(file, from, length).skip(skip).filter_map(|(_, line)| seq(&line)).last();
+        let last = lines(file, from, length)
+            .skip(skip)
+            .filter_map(|(_, line)| seq(&line))
+            .last();
         match last {
             Some(last) => return Some((first, last)),
             None if from == 0 => return Some((first, first)),
@@ -226,9 +234,7 @@ pub(super) fn write_anew(
             full => full,
         })
         .and_then(|new| {
-            let renamed = disk
-                .sync(&new)
-                .and_then(|()| disk.rename(&temporary, path));
+            let renamed = disk.sync(&new).and_then(|()| disk.rename(&temporary, path));
             renamed.map_err(unsynced)?;
             Ok((new, disk.sync_directory(dir)))
         });

@@ -31,7 +31,7 @@ pub use error::AppendError;
 pub use files::{DAY_FORMAT, Place, ReadError, scan};
 pub use housekeeping::Retention;
 pub use ledger::Health;
-pub use query::{Found, Query, follow};
+pub use query::{Found, Query, follow, last_seq};
 pub use repair::Repair;
 pub use verify::{Report, verify};
 pub use writer::{Journal, Opened, Recovered, open};

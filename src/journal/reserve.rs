@@ -26,6 +26,8 @@ pub(super) struct Reserve {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     held: Held,
+    /// What it had at first: with less it is not there again.
+    size: Option<u64>,
 }
 
 impl Reserve {
@@ -35,6 +37,7 @@ impl Reserve {
             path: dir.join(NAME),
             disk,
             held: Held::No,
+            size: None,
         };
         reserve.make();
         reserve
@@ -48,12 +51,16 @@ impl Reserve {
         self.held != Held::No
     }
 
-    fn try_sizes(&self) -> Held {
-        for size in SIZES {
+    fn try_sizes(&mut self) -> Held {
+        let sizes = self.size.map_or(SIZES.to_vec(), |size| vec![size]);
+        for size in sizes {
             // What a run before left may be of any size.
             let made = self.disk.open(&self.path, How::Anew);
             match made.and_then(|file| self.disk.allocate(&file, size)) {
-                Ok(()) => return Held::Yes,
+                Ok(()) => {
+                    self.size = Some(size);
+                    return Held::Yes;
+                }
                 Err(error) if disk::is_full(&error) => {}
                 Err(error) => {
                     tracing::debug!(target: "orch::journal", "no reserve at {}: {error}", self.path.display());

@@ -87,7 +87,11 @@ impl Survey {
     }
 
     /// The lines of the open events. None where something else stands in the place of one.
-    pub(super) fn open_lines(&self, dir: &Path, days: &[Day]) -> Result<Option<Vec<Vec<u8>>>, ReadError> {
+    pub(super) fn open_lines(
+        &self,
+        dir: &Path,
+        days: &[Day],
+    ) -> Result<Option<Vec<Vec<u8>>>, ReadError> {
         let mut lines: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for day in days {
             let here: BTreeMap<u64, u64> = self
@@ -198,7 +202,8 @@ fn witness(path: &Path, offset: u64) -> Option<u64> {
     let file = File::open(path).ok()?;
     let length = WITNESS.min(offset as usize);
     let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, offset - length as u64).ok()?;
+    file.read_exact_at(&mut bytes, offset - length as u64)
+        .ok()?;
     matches!(bytes.last(), None | Some(b'\n')).then(|| fnv(&bytes))
 }
 
@@ -220,7 +225,10 @@ mod tests {
     }
 
     fn event(seq: u64) -> String {
-        line(seq, r#""type":"x","severity":"critical","source":"s","message":"m""#)
+        line(
+            seq,
+            r#""type":"x","severity":"critical","source":"s","message":"m""#,
+        )
     }
 
     fn outcome(seq: u64, of: u64) -> String {
@@ -250,7 +258,10 @@ mod tests {
 
     fn found(dir: &Path) -> (u64, Vec<u64>) {
         let left = examine(&Real, dir).unwrap();
-        (left.last_seq, left.unresolved.iter().map(|event| event.seq).collect())
+        (
+            left.last_seq,
+            left.unresolved.iter().map(|event| event.seq).collect(),
+        )
     }
 
     #[test]

@@ -11,8 +11,8 @@ use chrono::NaiveDate;
 
 use super::disk::{self, Disk, How};
 use super::error::AppendError;
-use super::mend::{self, Lost, Mended};
 use super::files;
+use super::mend::{self, Lost, Mended};
 
 /// Why a group is not on disk. Nothing of it stands in the file, or will be cut before anything else is written.
 #[derive(Debug)]
@@ -126,7 +126,10 @@ impl Tail {
             });
         }
         sheet.length += bytes.len() as u64;
-        sheet.numbers = Some((sheet.numbers.map_or(numbers.0, |(first, _)| first), numbers.1));
+        sheet.numbers = Some((
+            sheet.numbers.map_or(numbers.0, |(first, _)| first),
+            numbers.1,
+        ));
         Ok(())
     }
 
@@ -142,9 +145,8 @@ impl Tail {
         };
         let ours = sheet.file.metadata();
         let ours = ours.map_err(|e| trouble("look at", &sheet.path, e))?;
-        let same = |there: &std::fs::Metadata| {
-            (there.dev(), there.ino()) == (ours.dev(), ours.ino())
-        };
+        let same =
+            |there: &std::fs::Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
         if !there.as_ref().is_some_and(same) {
             let what = match (&there, ours.nlink()) {
                 (Some(_), _) => "replaced",
@@ -168,8 +170,13 @@ impl Tail {
             self.mended.push(mended);
         }
         if sheet.suspect {
-            let (file, named) =
-                mend::write_anew(&*self.disk, &self.dir, &sheet.path, &sheet.file, sheet.length)?;
+            let (file, named) = mend::write_anew(
+                &*self.disk,
+                &self.dir,
+                &sheet.path,
+                &sheet.file,
+                sheet.length,
+            )?;
             sheet.file = file;
             named.map_err(|e| Trouble::Unsynced(failed("sync the name of", &sheet.path, e)))?;
             sheet.suspect = false;
@@ -240,7 +247,10 @@ impl Tail {
         if let Err(error) = self.disk.sync_directory(&self.dir) {
             tracing::warn!(target: "orch::journal", "cannot sync {}: {error}", self.dir.display());
         }
-        let length = file.metadata().map_err(|e| trouble("look at", &path, e))?.len();
+        let length = file
+            .metadata()
+            .map_err(|e| trouble("look at", &path, e))?
+            .len();
         let mut sheet = Sheet {
             day,
             numbers: mend::numbers_in(&file, length),
@@ -265,12 +275,7 @@ impl Sheet {
     }
 
     /// The file has `now` bytes, and not those that were left there. Half a line at its end is kept aside and cut.
-    fn settle(
-        &mut self,
-        disk: &dyn Disk,
-        what: &'static str,
-        now: u64,
-    ) -> Result<Mended, Trouble> {
+    fn settle(&mut self, disk: &dyn Disk, what: &'static str, now: u64) -> Result<Mended, Trouble> {
         let mut mended = Mended::new(what, self);
         let torn = mend::torn(&self.file, now);
         let whole = now - torn;

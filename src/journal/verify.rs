@@ -106,7 +106,8 @@ impl Check {
             Line::Event(event) => {
                 report.events += 1;
                 self.open.insert(seq, (at, place.line, place.offset));
-                self.lost.extend(lost(event).map(|(first, last)| (first, last, seq)));
+                self.lost
+                    .extend(lost(event).map(|(first, last)| (first, last, seq)));
             }
             Line::Outcome(outcome) => {
                 let of = outcome.body.of;
@@ -151,7 +152,9 @@ impl Check {
             for (seq, (at, line, offset)) in self.open {
                 let path = days[at].path.clone();
                 let place = Place { path, offset, line };
-                report.faults.push(format!("{place}: event {seq} has no outcome"));
+                report
+                    .faults
+                    .push(format!("{place}: event {seq} has no outcome"));
             }
         }
         report

@@ -14,7 +14,6 @@ use super::housekeeping::Retention;
 use super::writer::{Opened, open};
 use crate::event::{Draft, Line, Outcome, Received, Verdict};
 
-
 fn lines(dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let each = |_: &files::Place, line: &[u8]| match Received::parse(line) {
@@ -30,7 +29,12 @@ async fn numbers_have_no_gaps_over_runs_and_critical_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     for run in 0..2u64 {
         let (committed, mut events) = mpsc::channel(64);
-        let Opened { journal, recovered, task, .. } = open(dir.path(), Retention::default(), committed).unwrap();
+        let Opened {
+            journal,
+            recovered,
+            task,
+            ..
+        } = open(dir.path(), Retention::default(), committed).unwrap();
         assert_eq!(recovered.last_seq, run * 8);
         let mut waiting = Vec::new();
         for n in 0..6 {
@@ -73,7 +77,8 @@ async fn numbers_have_no_gaps_over_runs_and_critical_goes_first() {
 async fn a_torn_tail_is_copied_aside_and_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (committed, _events) = mpsc::channel(64);
-    let Opened { journal, task, .. } = open(dir.path(), Retention::default(), committed.clone()).unwrap();
+    let Opened { journal, task, .. } =
+        open(dir.path(), Retention::default(), committed.clone()).unwrap();
     journal
         .append(Draft::new("task_completed", "t", "whole"))
         .await
@@ -84,7 +89,12 @@ async fn a_torn_tail_is_copied_aside_and_cut() {
     let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
     torn.write_all(b"{\"v\":1,\"seq\":2,\"ty").unwrap();
 
-    let Opened { journal, recovered, task, .. } = open(dir.path(), Retention::default(), committed).unwrap();
+    let Opened {
+        journal,
+        recovered,
+        task,
+        ..
+    } = open(dir.path(), Retention::default(), committed).unwrap();
     let repair = recovered.repair.unwrap();
     assert_eq!(
         std::fs::read(repair.copy.unwrap()).unwrap(),
@@ -109,7 +119,12 @@ async fn what_cannot_be_written_is_not_accepted_and_costs_no_number() {
     let (committed, _events) = mpsc::channel(64);
     let day = Local::now().date_naive();
     let in_the_way = files::path_of(dir.path(), day);
-    let Opened { journal, task: _task, mut health, .. } = open(dir.path(), Retention::default(), committed).unwrap();
+    let Opened {
+        journal,
+        task: _task,
+        mut health,
+        ..
+    } = open(dir.path(), Retention::default(), committed).unwrap();
     std::fs::create_dir(&in_the_way).unwrap();
     let refused = journal.append(Draft::new("task_completed", "t", "x")).await;
     assert!(matches!(refused, Err(AppendError::Group(_))), "{refused:?}");
