@@ -27,6 +27,8 @@ struct Plan {
     /// Events written and synced one by one, and syncs of a file with one byte more.
     one_by_one: usize,
     syncs: usize,
+    /// Lines of the journal that a start finds.
+    lines: usize,
 }
 
 fn main() {
@@ -38,6 +40,7 @@ fn main() {
             together: 100_000,
             one_by_one: 500,
             syncs: 200,
+            lines: 100_000,
         }
     } else {
         Plan {
@@ -46,6 +49,7 @@ fn main() {
             together: 400_000,
             one_by_one: 2_000,
             syncs: 1_000,
+            lines: 1_000_000,
         }
     };
     // Beside the build, which is on a real disk where /tmp may not be.
@@ -79,6 +83,7 @@ fn main() {
             row.push(rate);
         }
     }
+    starts(&runtime, &place, plan.lines);
     syncs.sort();
     println!(
         "write of 300 bytes + fdatasync on this disk: median {:?}, p99 {:?}",
@@ -98,7 +103,7 @@ fn main() {
 }
 
 fn draft(n: usize) -> Draft {
-    let mut draft = Draft::new("task_completed", "dev-1", format!("{n:>0$}", MESSAGE));
+    let mut draft = Draft::new("task_completed", "dev-1", format!("{n:>MESSAGE$}"));
     draft.session = Some("alpha".into());
     draft.peer_pid = Some(4711);
     draft
@@ -179,6 +184,49 @@ async fn rate(
     task.await.expect("the writer");
     let elapsed = began.elapsed();
     lines(directory) as f64 / elapsed.as_secs_f64()
+}
+
+/// How long a start takes over a long journal, without a checkpoint and with one.
+fn starts(runtime: &tokio::runtime::Runtime, place: &Path, lines: usize) {
+    let directory = tempfile::tempdir_in(place).expect("a directory");
+    let mut text = Vec::new();
+    let now = chrono::Local::now().fixed_offset();
+    for n in 0..lines as u64 / 2 {
+        let (of, seq) = (2 * n + 1, 2 * n + 2);
+        let event = Line::Event(Box::new(draft(n as usize).accept(of, now)));
+        let outcome = Outcome {
+            of,
+            result: Verdict::BelowThreshold,
+            reason: "low is not pushed".into(),
+            n: None,
+        };
+        for line in [event, Line::outcome(outcome, seq, now)] {
+            line.write(&mut text).expect("a line");
+        }
+    }
+    let day = now.format(journal::DAY_FORMAT);
+    std::fs::write(directory.path().join(format!("{day}.jsonl")), &text).expect("a day");
+    let start = || {
+        runtime.block_on(async {
+            let began = Instant::now();
+            let (committed, _) = mpsc::channel(1);
+            let opened = journal::open(directory.path(), Retention::default(), committed);
+            let opened = opened.expect("a journal");
+            assert_eq!(opened.recovered.last_seq, lines as u64);
+            let took = began.elapsed();
+            // Housekeeping comes when the start is over, and writes the checkpoint.
+            let checkpoint = directory.path().join(".checkpoint");
+            while !checkpoint.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            took
+        })
+    };
+    let (without, with) = (start(), start());
+    println!(
+        "start over {lines} lines ({} MB): {without:?}, with a checkpoint {with:?}",
+        text.len() >> 20
+    );
 }
 
 fn lines(directory: &Path) -> usize {

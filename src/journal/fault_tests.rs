@@ -245,6 +245,42 @@ fn f04_wherever_the_disk_is_full_all_that_was_handed_over_is_accepted_in_the_end
 }
 
 #[test]
+fn f05_full_at_midnight_the_old_day_stays_whole_and_the_new_one_is_begun_later() {
+    let disk = Arc::new(Faulty::new(Strikes::Growth, 5, true, Errno::NOSPC));
+    disk.mended.store(true, SeqCst);
+    let mut run = Run::on(disk.clone());
+    for _ in 0..5 {
+        run.hand_over("bell");
+        run.go_on();
+    }
+    run.settle();
+    let yesterday = run.today();
+    let whole = std::fs::read(&yesterday).unwrap();
+    // An idle orchestrator begins the new day with its first line.
+    run.now = "2026-11-23T07:00:00+01:00".parse().unwrap();
+    run.go_on();
+    assert!(!run.today().exists());
+    disk.mended.store(false, SeqCst);
+    run.hand_over("bell");
+    (0..50).for_each(|_| run.go_on());
+    assert_eq!(
+        (run.waiting.len(), std::fs::read(&yesterday).unwrap()),
+        (1, whole.clone())
+    );
+    disk.mended.store(true, SeqCst);
+    run.settle();
+    assert_eq!(std::fs::read(&yesterday).unwrap(), whole);
+    assert_eq!(lines(run.dir.path(), "after").len(), 14);
+    assert!(run.today().exists());
+    // Under a clock that goes back, the newest day goes on.
+    run.now = "2026-11-20T07:00:00+01:00".parse().unwrap();
+    run.hand_over("bell");
+    run.settle();
+    assert!(!run.today().exists());
+    run.check("a full disk at midnight");
+}
+
+#[test]
 fn f04_a_full_disk_is_said_at_once_in_place_of_the_reserve_and_said_once() {
     let disk = Arc::new(Faulty::new(Strikes::Growth, 8, true, Errno::NOSPC));
     let mut run = Run::on(disk.clone());

@@ -216,7 +216,10 @@ fn fnv(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::super::disk::Real;
+    use super::super::disk::faulty::{Faulty, Strikes};
     use super::super::repair::examine;
     use super::*;
 
@@ -322,6 +325,26 @@ mod tests {
         assert_eq!(found(dir.path()), (6, vec![1, 5]));
         assert!(save(&Real, dir.path(), &truth).is_err());
         assert!(!dir.path().join(TEMPORARY).exists());
+    }
+
+    #[test]
+    fn f05_wherever_writing_a_checkpoint_fails_the_old_one_stays() {
+        let dir = journal();
+        let mut old = survey(dir.path());
+        old.open.clear();
+        save(&Real, dir.path(), &old).unwrap();
+        let days = files::days(dir.path()).unwrap();
+        for at in 0..4 {
+            for forever in [false, true] {
+                let _ = std::fs::remove_file(dir.path().join(TEMPORARY));
+                let disk = Faulty::new(Strikes::All, at, forever, Errno::NOSPC);
+                let saved = save(&disk, dir.path(), &survey(dir.path()));
+                assert!(saved.is_err(), "call {at}");
+                assert_eq!(load(dir.path(), &days).as_ref(), Some(&old), "call {at}");
+            }
+        }
+        save(&Real, dir.path(), &survey(dir.path())).unwrap();
+        assert_eq!(load(dir.path(), &days), Some(survey(dir.path())));
     }
 
     #[test]

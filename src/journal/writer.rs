@@ -19,6 +19,8 @@ use crate::event::{Body, Draft, Event, Outcome, Receipt, Severity};
 
 /// Drafts that may wait for the writer.
 const QUEUE: usize = 4096;
+/// Lines that are worth a group of their own while the answers of the one before are given.
+const OVERLAP: usize = 1024;
 /// Housekeeping waits until the start is over, and comes again after each rotation and this often.
 const FIRST_ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: Duration = Duration::from_secs(3600);
@@ -145,20 +147,6 @@ pub fn open(
     retention: Retention,
     committed: mpsc::Sender<Arc<Event>>,
 ) -> Result<Opened, AppendError> {
-    open_at(present, dir, retention, committed)
-}
-
-fn present() -> DateTime<FixedOffset> {
-    Local::now().fixed_offset()
-}
-
-/// By a clock that may be another than the real one.
-pub(super) fn open_at(
-    clock: fn() -> DateTime<FixedOffset>,
-    dir: &Path,
-    retention: Retention,
-    committed: mpsc::Sender<Arc<Event>>,
-) -> Result<Opened, AppendError> {
     let disk: Arc<dyn Disk> = Arc::new(Real);
     disk.make_directory(dir).map_err(|source| AppendError::Io {
         what: "make",
@@ -176,7 +164,6 @@ pub(super) fn open_at(
     let (retention, retention_rx) = watch::channel(retention);
     let ledger = Ledger::new(dir, disk.clone(), left.last_seq, left.newest);
     let writer = Writer {
-        clock,
         dir: dir.to_owned(),
         disk,
         retention: retention_rx,
@@ -220,8 +207,11 @@ fn writable(dir: &Path) -> Result<(), AppendError> {
     }
 }
 
+fn now() -> DateTime<FixedOffset> {
+    Local::now().fixed_offset().trunc_subsecs(6)
+}
+
 struct Writer {
-    clock: fn() -> DateTime<FixedOffset>,
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     retention: watch::Receiver<Retention>,
@@ -245,8 +235,11 @@ impl Writer {
             self.take_in(&mut ledger);
             let instant = Instant::now();
             let due = ledger.due(instant);
-            if due.is_some_and(|due| due <= instant || !self.open) {
-                let now = self.now();
+            let (events, own) = ledger.waits();
+            // Few lines wait better until those who were answered have handed over more.
+            let overlaps = told.is_empty() || events + own >= OVERLAP;
+            if overlaps && due.is_some_and(|due| due <= instant || !self.open) {
+                let now = now();
                 let work = tokio::task::spawn_blocking(move || {
                     let step = ledger.step(now, Instant::now());
                     (ledger, step)
@@ -278,7 +271,6 @@ impl Writer {
                 continue;
             }
             if !self.open {
-                let (events, own) = ledger.waits();
                 if events + own > 0 {
                     tracing::error!(target: "orch::journal", "{events} events, and {own} lines of orch's own, could not be written");
                 }
@@ -288,13 +280,9 @@ impl Writer {
         }
     }
 
-    fn now(&self) -> DateTime<FixedOffset> {
-        (self.clock)().trunc_subsecs(6)
-    }
-
     /// What waits in the channels already, critical events first, as far as there is room.
     fn take_in(&mut self, ledger: &mut Ledger) {
-        let now = self.now();
+        let now = now();
         while ledger.wants_more()
             && let Ok(next) = self
                 .critical
@@ -310,7 +298,7 @@ impl Writer {
 
     /// Until something comes, or is due.
     async fn wait(&mut self, ledger: &mut Ledger, due: Option<Instant>) {
-        let now = self.now();
+        let now = now();
         let later = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -355,7 +343,7 @@ impl Writer {
 
     fn keep_house(&mut self, ledger: &Ledger) {
         self.keeping = Instant::now() + ROUNDS;
-        let today = self.now().date_naive();
+        let today = now().date_naive();
         let round = Round {
             dir: self.dir.clone(),
             disk: self.disk.clone(),
