@@ -34,7 +34,7 @@
 //! | [`delivery`] | who is told what, when | `event`, `bus`, `panes`, `tmux` |
 //! | [`api`] | the socket: JSON lines | `event`, `agents`, `state`, `panes`, `journal`, `bus`, `tmux` |
 //! | [`tui`] | the live view | `api`, `event`, `tmux` |
-//! | [`config`] | YAML as written → typed; composes the leaves' own | `event`, `delivery`, `monitor`, `state` |
+//! | [`config`] | YAML as written → typed; composes the leaves' own | `event`, `delivery`, `monitor`, `journal`, `state` |
 //! | [`app`] | composition root: tasks, channels, order of shutdown | everything above |
 //! | [`cli`], [`cmd`] | the command line | anything; nobody imports `app` or `cmd` |
 //!

@@ -120,6 +120,7 @@ struct Parts {
     bus: bus::Bus,
     severities: watch::Sender<Severities>,
     sessions: sessions::Sessions,
+    journal_health: watch::Receiver<journal::Health>,
     asks: mpsc::Receiver<api::Ask>,
     rows: Rows,
     started: chrono::DateTime<chrono::Local>,
@@ -185,7 +186,16 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
 
 fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
     let (committed, committed_rx) = mpsc::channel(1024);
-    let (journal, mut recovered, journal_task) = journal::open(&setup.root.events(), committed)?;
+    let journal::Opened {
+        journal,
+        mut recovered,
+        health: journal_health,
+        task: journal_task,
+    } = journal::open(
+        &setup.root.events(),
+        setup.config.retention.clone(),
+        committed,
+    )?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
@@ -305,6 +315,7 @@ fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks),
             bus,
             severities,
             sessions,
+            journal_health,
             asks: asks_rx,
             rows: Rows {
                 monitors: monitor_rows,
@@ -377,6 +388,7 @@ impl Parts {
     async fn configure(&self, config: &Config) {
         self.severities
             .send_replace(Arc::new(config.severities.clone()));
+        self.bus.journal().retain(config.retention.clone());
         let _ = self
             .delivery
             .control

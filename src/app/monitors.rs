@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::bus::Dispatcher;
     use crate::event::Event;
-    use crate::journal;
+    use crate::journal::{self, Retention};
     use crate::panes::Change;
     use crate::panes::roster_fixture::pane;
 
@@ -245,7 +245,8 @@ mod tests {
     ) -> (Vec<Arc<Event>>, BTreeMap<String, Standing>) {
         let dir = tempfile::tempdir().unwrap();
         let (committed, committed_rx) = mpsc::channel(64);
-        let (journal, _, writing) = journal::open(dir.path(), committed).unwrap();
+        let opened = journal::open(dir.path(), Retention::default(), committed).unwrap();
+        let (journal, writing) = (opened.journal, opened.task);
         let (_severities, severities) = watch::channel(Arc::default());
         let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities);
         let mut events = dispatcher.subscribe();

@@ -9,6 +9,7 @@ use super::components::{Health, Standing};
 use super::{Parts, Setup};
 use crate::api::describe;
 use crate::event::Verdict;
+use crate::journal;
 use crate::tmux::client::LinkStatus;
 
 /// Version of the object.
@@ -115,7 +116,10 @@ fn components(
     ));
     rows.extend(monitors);
     let sinks = &setup.config.delivery;
-    rows.push(("journal", started(true)));
+    rows.push((
+        "journal",
+        journal(&parts.journal_health.borrow(), started(true)),
+    ));
     rows.push(("state", started(true)));
     rows.push(("session_state", parts.sessions.standing()));
     rows.push(("delivery", started(sinks.messages || sinks.status)));
@@ -131,4 +135,16 @@ fn components(
     rows.into_iter()
         .map(|(name, standing)| (name.to_owned(), standing))
         .collect()
+}
+
+/// What cannot be written waits in memory: that belongs to the error.
+fn journal(health: &journal::Health, mut standing: Standing) -> Standing {
+    if let Some(error) = &health.failing {
+        let (waiting, refused) = (health.spilled, health.refused);
+        let text = format!("{error}; {waiting} events wait in memory, {refused} were refused");
+        standing.fail(Health::Failing, &text);
+    } else if let (Some(error), Some(since)) = (&health.last_error, standing.since) {
+        standing.last_error = Some((since, error.clone()));
+    }
+    standing
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::whereabouts::Whereabouts;
 use super::{Done, Failure, terminal};
 use crate::cli::{Events, Global};
-use crate::journal::{Found, Query, follow};
+use crate::journal::{Found, Query, follow, last_seq};
 use crate::when;
 
 /// Longest pattern, compiled, in bytes: a filter must not cost more than what it filters.
@@ -40,7 +40,8 @@ pub(super) fn events(global: &Global, args: Events) -> Done {
     }
     let _ = out.flush();
     if damaged > 0 {
-        eprintln!("orch: {damaged} lines could not be read; see `orch verify`");
+        let lines = if damaged == 1 { "line" } else { "lines" };
+        eprintln!("orch: {damaged} {lines} could not be read; see `orch verify`");
     }
     Ok(0)
 }
@@ -69,18 +70,7 @@ fn raw(directory: &std::path::Path, args: &Events) -> Done {
     // Without a number, following begins with what comes.
     let after = match args.after {
         Some(after) => after,
-        None => {
-            let mut last = 0;
-            follow(directory, 0, false, |line| {
-                last = serde_json::from_slice::<serde_json::Value>(line)
-                    .ok()
-                    .and_then(|v| v["seq"].as_u64())
-                    .unwrap_or(last);
-                true
-            })
-            .map_err(Failure::new)?;
-            last
-        }
+        None => last_seq(directory).map_err(Failure::new)?,
     };
     follow(directory, after, args.follow, |line| {
         out.write_all(line)

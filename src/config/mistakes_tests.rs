@@ -54,6 +54,18 @@ fn each_mistake_has_its_line_its_path_and_its_mend() {
             "f:1: delivery.critical_rate_limit: 11 is not allowed; use a whole number of notifications a minute from 1 to 10",
         ),
         (
+            "retention:\n  days: -1",
+            "f:2: retention.days: -1 is not allowed; use a whole number of days from 0 to 36500",
+        ),
+        (
+            "retention: {max_mb: 2 GB}",
+            "f:1: retention.max_mb: \"2 GB\" is not allowed; use a whole number of MB from 0 to 1048576",
+        ),
+        (
+            "retention: {compress_after: 7}",
+            "f:1: retention.compress_after: unknown key; did you mean compress_after_days?",
+        ),
+        (
             "general:\n  log_level:",
             "f:2: general.log_level: nothing is not allowed; use one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR",
         ),
@@ -141,8 +153,8 @@ fn each_mistake_has_its_line_its_path_and_its_mend() {
         (
             "\"\\e[31m\": 1",
             "f:1: \\u{1b}[31m: unknown key; use one of general, monitoring, git, credit_management, \
-             process_management, event_bus, roles, session_state, paths, tmux, events, delivery, agents, compliance, \
-             schedule, filters, web, metrics, retention",
+             process_management, event_bus, roles, session_state, paths, tmux, events, delivery, retention, agents, compliance, \
+             schedule, filters, web, metrics",
         ),
     ] {
         assert_eq!(mistakes(text), expected, "{text}");

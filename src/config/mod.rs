@@ -20,7 +20,7 @@ pub use note::{LoadError, Mistakes, Note};
 pub use show::show;
 
 use crate::event::Severity;
-use crate::{delivery, monitor::health, state};
+use crate::{delivery, journal, monitor::health, state};
 
 /// The commented default file. It says what [`Config::default`] holds.
 pub const DEFAULT: &str = include_str!("../../config/orchestrator_config.yaml");
@@ -40,6 +40,8 @@ pub struct Config {
     pub health: health::Config,
     /// How session files are kept.
     pub session_state: state::Config,
+    /// What is kept of the journal.
+    pub retention: journal::Retention,
     /// The severity of an event type, whatever its publisher or the table says. Names are canonical.
     pub severities: BTreeMap<String, Severity>,
     /// The folder that holds logs and state; absolute. None: the caller's rule applies.
@@ -58,6 +60,7 @@ impl Default for Config {
             delivery: delivery::Config::default(),
             health: health::Config::default(),
             session_state: state::Config::default(),
+            retention: journal::Retention::default(),
             severities: CRITICAL_TYPES
                 .iter()
                 .map(|name| ((*name).to_owned(), Severity::Critical))

@@ -1,6 +1,7 @@
 //! The vocabulary in the middle: events, severities, receipts and outcomes, as they stand in the journal.
 //! Knows how they are written and read, not who makes or wants them.
 
+mod body;
 mod emission;
 pub mod kind;
 mod line;
@@ -8,6 +9,7 @@ mod line;
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+pub use body::{Body, stamp};
 pub use emission::Emission;
 pub use line::{BadLine, Line, Received};
 
@@ -111,32 +113,42 @@ pub struct Event {
     pub truncated: bool,
 }
 
-/// An event that is not accepted yet.
-#[derive(Debug, Clone, PartialEq)]
+/// An event that is not accepted yet. Written, it is an event's line without what only the journal knows; the fields
+/// stand in the same order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Draft {
     /// See [`Event::kind`].
+    #[serde(rename = "type")]
     pub kind: String,
     /// See [`Event::severity`].
     pub severity: Severity,
     /// See [`Event::source`].
     pub source: String,
     /// See [`Event::session`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// See [`Event::window`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowId>,
     /// See [`Event::pane`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pane: Option<PaneId>,
     /// See [`Event::message`].
     pub message: String,
     /// See [`Event::data`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
     /// See [`Event::cause`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
     /// See [`Event::emitted_at`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub emitted_at: Option<DateTime<FixedOffset>>,
     /// See [`Event::peer_pid`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_pid: Option<i32>,
     /// See [`Event::truncated`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
 

@@ -24,6 +24,17 @@ pub enum AppendError {
     /// The group that this event was in could not be written; nothing of it is on disk.
     #[error("the journal could not be written: {0}")]
     Group(Arc<str>),
+    /// So many events wait for the disk already that this one cannot.
+    #[error("the journal cannot be written and no more events can wait: {0}")]
+    Spilled(Arc<str>),
+    /// The directory of the journal is there, and nothing can be written in it.
+    #[error("cannot write in {}: {source}; make it writable for this user, or choose another root", path.display())]
+    Unwritable {
+        /// The directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// The writer has ended.
     #[error("the journal is closed")]
     Closed,

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
@@ -11,6 +12,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::files::{self, ReadError};
+use super::{mend, numbers};
 use crate::event::{Event, Line, Outcome, Received, Severity, Verdict};
 use crate::tmux::id::PaneId;
 
@@ -116,7 +118,19 @@ impl Query {
         let since = self
             .since
             .map(|since| since.with_timezone(&chrono::Local).date_naive());
-        files::scan(dir, since, each, |_, _| {})?;
+        let mut each = each;
+        let mut unreadable = 0;
+        for day in files::days(dir)? {
+            if since.is_some_and(|since| day.day < since) {
+                continue;
+            }
+            match files::scan_day(dir, &day, 0, &mut each, |_, _| {}) {
+                // Of a damaged compressed file nobody knows how many lines it had.
+                Err(_) if day.packed => unreadable += 1,
+                read => drop(read?),
+            }
+        }
+        damaged += unreadable;
         if let Some(wanted) = self.outcome {
             found.retain(|f| {
                 f.outcome
@@ -175,6 +189,29 @@ impl Query {
     }
 }
 
+/// The last number in the journal, 0 for none, from its end.
+///
+/// # Errors
+/// [`ReadError`] names what could not be read.
+pub fn last_seq(dir: &Path) -> Result<u64, ReadError> {
+    for day in files::days(dir)?.iter().rev() {
+        let mut last = None;
+        if day.packed {
+            let each = |_: &files::Place, line: &[u8]| {
+                last = numbers::head(line).map(numbers::Head::seq).or(last);
+            };
+            let _ = files::scan_day(dir, day, 0, each, |_, _| {});
+        } else if let Ok(file) = File::open(&day.path) {
+            let length = file.metadata().map_or(0, |there| there.len());
+            last = mend::numbers_in(&file, length).map(|(_, last)| last);
+        }
+        if let Some(last) = last {
+            return Ok(last);
+        }
+    }
+    Ok(0)
+}
+
 /// Prints nothing itself: hands every raw line whose number is above `after` to `each`, and with `forever`
 /// goes on with what is appended, over midnight too. `each` returns false to end.
 ///
@@ -187,30 +224,38 @@ pub fn follow(
     mut each: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), ReadError> {
     const POLL: Duration = Duration::from_millis(50);
-    let mut file: Option<(NaiveDate, PathBuf, u64)> = None;
+    let mut at: Option<(NaiveDate, u64)> = None;
+    let mut last = after;
     let mut going = true;
     loop {
-        let days = files::days(dir)?;
-        let present = file.as_ref().map(|(day, ..)| *day);
-        for (day, path) in days {
-            let offset = match (&file, present) {
-                (Some((open, _, offset)), _) if *open == day => *offset,
-                (_, Some(present)) if day < present => continue,
+        for day in files::days(dir)? {
+            let offset = match at {
+                Some((present, _)) if day.day < present => continue,
+                Some((present, offset)) if day.day == present => {
+                    match std::fs::metadata(&day.path) {
+                        // Nothing is added to a compressed day, and what was read of it before it was compressed
+                        // has been read to its end.
+                        _ if day.packed => continue,
+                        // Somebody has cut or replaced it: by the numbers, nothing comes twice.
+                        Ok(there) if there.len() < offset => 0,
+                        _ => offset,
+                    }
+                }
                 _ => 0,
             };
-            let end = files::scan_file(
-                &path,
-                offset,
-                |_, line| {
-                    let seq =
-                        serde_json::from_slice::<Glance<'_>>(line).map_or(0, |glance| glance.seq);
-                    if going && seq > after {
-                        going = each(line);
-                    }
-                },
-                |_, _| {},
-            )?;
-            file = Some((day, path, end));
+            let each = |_: &files::Place, line: &[u8]| {
+                let seq = serde_json::from_slice::<Glance<'_>>(line).map_or(0, |glance| glance.seq);
+                if going && seq > last {
+                    last = seq;
+                    going = each(line);
+                }
+            };
+            let end = match files::scan_day(dir, &day, offset, each, |_, _| {}) {
+                // A reader sees by the numbers that some are missing.
+                Err(_) if day.packed => offset,
+                read => read?,
+            };
+            at = Some((day.day, end));
         }
         if !forever || !going {
             return Ok(());

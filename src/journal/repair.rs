@@ -1,14 +1,13 @@
 //! What is done to a journal before it is written again: a torn tail is copied aside and cut, the last number is
 //! found, and events whose run ended before their outcome are listed. Damage in the middle is never touched.
 
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::disk::{Disk, How};
 use super::error::AppendError;
 use super::files;
+use super::survey::{self, Survey};
+use super::{mend, tail};
 use crate::event::{Event, Line, Received};
 
 /// A torn tail that was cut.
@@ -19,9 +18,9 @@ pub struct Repair {
     /// Where the tail began, in bytes.
     pub offset: u64,
     /// Its length in bytes.
-    pub bytes: usize,
-    /// Where it was copied to.
-    pub copy: PathBuf,
+    pub bytes: u64,
+    /// Where it was copied to; None where there was no room.
+    pub copy: Option<PathBuf>,
 }
 
 /// What the last run left.
@@ -33,48 +32,38 @@ pub(super) struct Left {
     pub(super) unresolved: Vec<Event>,
 }
 
-/// Only what is needed to follow numbers and outcomes.
-#[derive(Deserialize)]
-struct Numbers {
-    seq: u64,
-    #[serde(default)]
-    of: Option<u64>,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-/// Reads all days: an event may have waited for a person over a weekend, and its run have died then.
-pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
+/// Looks at all days, or at what came after the checkpoint: an event may have waited for a person over a weekend, and
+/// its run have died then.
+pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Left, AppendError> {
     let days = files::days(dir)?;
-    let mut left = Left {
-        newest: days.last().map(|(day, _)| *day),
-        ..Left::default()
-    };
-    let mut open: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for (day, path) in &days {
-        let mut tail = None;
-        files::scan_file(
-            path,
-            0,
-            |_, line| {
-                let Ok(numbers) = serde_json::from_slice::<Numbers>(line) else {
-                    return;
-                };
-                left.last_seq = left.last_seq.max(numbers.seq);
-                match (numbers.kind.as_str(), numbers.of) {
-                    ("outcome", Some(of)) => drop(open.remove(&of)),
-                    ("receipt", _) => {}
-                    _ => drop(open.insert(numbers.seq, line.to_vec())),
-                }
-            },
-            |place, line| tail = Some((place.offset, line.to_vec())),
-        )?;
-        if let (Some((offset, bytes)), true) = (tail, Some(*day) == left.newest) {
-            left.repair = Some(cut(path, offset, &bytes)?);
-        }
+    let mut left = Left::default();
+    if let Some(newest) = days.last() {
+        // Nothing is added to a compressed file.
+        left.newest = if newest.packed {
+            newest.day.succ_opt()
+        } else {
+            Some(newest.day)
+        };
     }
-    left.unresolved = open
-        .into_values()
+    let begun = survey::load(dir, &days).unwrap_or_default();
+    let mut survey = begun.go_on(dir, &days, None)?;
+    let lines = match survey.open_lines(dir, &days)? {
+        Some(lines) => lines,
+        // The checkpoint was not of these files.
+        None => {
+            survey = Survey::default().go_on(dir, &days, None)?;
+            survey.open_lines(dir, &days)?.unwrap_or_default()
+        }
+    };
+    left.last_seq = survey.last_seq;
+    if let (Some(newest), Some((_, offset))) = (days.last(), survey.at)
+        && !newest.packed
+        && survey.torn > 0
+    {
+        left.repair = Some(cut(disk, &newest.path, offset, survey.torn)?);
+    }
+    left.unresolved = lines
+        .into_iter()
         .filter_map(|line| match Received::parse(&line) {
             Ok(Received::Line(Line::Event(event))) => Some(*event),
             _ => None,
@@ -84,28 +73,17 @@ pub(super) fn examine(dir: &Path) -> Result<Left, AppendError> {
 }
 
 /// First the copy, on disk, then the cut.
-fn cut(path: &Path, offset: u64, bytes: &[u8]) -> Result<Repair, AppendError> {
-    let copy = path.with_extension(format!("jsonl.{offset}.torn"));
-    let failed = |what, path: &Path, source| AppendError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    };
-    std::fs::write(&copy, bytes)
-        .and_then(|()| std::fs::File::open(&copy)?.sync_all())
-        .map_err(|e| failed("copy a torn line to", &copy, e))?;
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| {
-            file.set_len(offset)?;
-            file.sync_all()
-        })
-        .map_err(|e| failed("cut a torn line off", path, e))?;
+fn cut(disk: &dyn Disk, path: &Path, offset: u64, bytes: u64) -> Result<Repair, AppendError> {
+    let failed = |source| tail::failed("cut a torn line off", path, source);
+    let file = disk.open(path, How::Append).map_err(failed)?;
+    let copy = mend::set_aside(disk, path, &file, offset..offset + bytes);
+    disk.cut(&file, offset)
+        .and_then(|()| disk.sync(&file))
+        .map_err(failed)?;
     Ok(Repair {
         path: path.to_owned(),
         offset,
-        bytes: bytes.len(),
+        bytes,
         copy,
     })
 }
@@ -132,7 +110,7 @@ mod tests {
         for (day, text) in days {
             std::fs::write(dir.path().join(format!("{day}.jsonl")), text).unwrap();
         }
-        let left = examine(dir.path()).unwrap();
+        let left = examine(&crate::journal::disk::Real, dir.path()).unwrap();
         assert_eq!(left.last_seq, 7);
         assert_eq!(
             left.unresolved.iter().map(|e| e.seq).collect::<Vec<_>>(),

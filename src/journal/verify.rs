@@ -1,12 +1,14 @@
-//! Proves a journal: no gap in the numbers, no damaged line, exactly one outcome for each event.
+//! Proves a journal: no gap in the numbers, no damaged line, exactly one outcome for each event. Days that were
+//! deleted by retention are not missed; lines that somebody took away are.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::files::{self, Place, ReadError};
-use crate::event::{Line, Received};
+use super::files::{self, Day, Place, ReadError};
+use crate::event::{Event, Line, Received};
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -31,69 +33,141 @@ pub struct Report {
 /// and an unfinished last line is being written.
 ///
 /// # Errors
-/// [`ReadError`] names what could not be read.
+/// [`ReadError`] when the directory cannot be read; a file that cannot be is one of the faults.
 pub fn verify(dir: &Path, living: bool) -> Result<Report, ReadError> {
-    let mut report = Report::default();
-    let mut faults = Vec::new();
-    let mut torn = Vec::new();
-    // Events still without an outcome; outcomes already seen are remembered by absence.
-    let mut open: BTreeMap<u64, Place> = BTreeMap::new();
-    let mut closed = std::collections::HashSet::new();
-    files::scan(
-        dir,
-        None,
-        |place, raw| match Received::parse(raw) {
-            Ok(Received::Legacy(_)) => report.legacy += 1,
-            Ok(Received::Line(line)) => {
-                report.lines += 1;
-                let seq = line.seq();
-                if report.first_seq == 0 {
-                    report.first_seq = seq;
-                } else if seq != report.last_seq + 1 {
-                    let last = report.last_seq;
-                    faults.push(match seq.cmp(&(last + 1)) {
-                        std::cmp::Ordering::Greater => {
-                            format!("{place}: seq {seq} follows {last}, {} missing", seq - last - 1)
-                        }
-                        _ => format!("{place}: seq {seq} follows {last}: it stands there twice or out of order"),
-                    });
-                }
-                report.last_seq = report.last_seq.max(seq);
-                match line {
-                    Line::Event(_) => {
-                        report.events += 1;
-                        open.insert(seq, place.clone());
-                    }
-                    Line::Outcome(outcome) => {
-                        let of = outcome.body.of;
-                        if open.remove(&of).is_some() {
-                            closed.insert(of);
-                        } else if closed.contains(&of) {
-                            faults.push(format!("{place}: a second outcome for seq {of}"));
-                        } else if of >= report.first_seq {
-                            faults.push(format!(
-                                "{place}: an outcome for seq {of}, which is no event"
-                            ));
-                        }
-                    }
-                    Line::Receipt(_) => {}
+    let mut check = Check::default();
+    let days = files::days(dir)?;
+    for (at, day) in days.iter().enumerate() {
+        check.torn = None;
+        check.day(dir, at, day);
+        // Half a line is being written only where lines are written.
+        if let Some(torn) = check.torn.take()
+            && !(living && at + 1 == days.len())
+        {
+            check.report.faults.push(torn);
+        }
+    }
+    Ok(check.finish(&days, living))
+}
+
+/// What is known while lines pass by.
+#[derive(Default)]
+struct Check {
+    report: Report,
+    /// Events still without an outcome: in which file, on which line, at which byte.
+    open: BTreeMap<u64, (usize, u64, u64)>,
+    closed: HashSet<u64>,
+    /// Lines that a record says are lost, and the record.
+    lost: Vec<(u64, u64, u64)>,
+    torn: Option<String>,
+}
+
+impl Check {
+    fn day(&mut self, dir: &Path, at: usize, day: &Day) {
+        let mut torn = None;
+        let read = files::scan_day(
+            dir,
+            day,
+            0,
+            |place, raw| match Received::parse(raw) {
+                Ok(Received::Legacy(_)) => self.report.legacy += 1,
+                Ok(Received::Line(line)) => self.line(at, place, &line),
+                Err(error) => self.report.faults.push(format!("{place}: {error}")),
+            },
+            |place, raw| torn = Some(format!("{place}: unfinished line of {} bytes", raw.len())),
+        );
+        self.torn = torn;
+        if let Err(error) = read {
+            self.report.faults.push(error.to_string());
+        }
+    }
+
+    fn line(&mut self, at: usize, place: &Place, line: &Line) {
+        let report = &mut self.report;
+        report.lines += 1;
+        let seq = line.seq();
+        if report.first_seq == 0 {
+            report.first_seq = seq;
+        } else {
+            let last = report.last_seq;
+            match seq.cmp(&(last + 1)) {
+                Ordering::Equal => {}
+                Ordering::Greater => report.faults.push(format!(
+                    "{place}: seq {seq} follows {last}, {} missing",
+                    seq - last - 1
+                )),
+                Ordering::Less => report.faults.push(format!(
+                    "{place}: seq {seq} follows {last}: it stands there twice or out of order"
+                )),
+            }
+        }
+        report.last_seq = report.last_seq.max(seq);
+        match line {
+            Line::Event(event) => {
+                report.events += 1;
+                self.open.insert(seq, (at, place.line, place.offset));
+                self.lost
+                    .extend(lost(event).map(|(first, last)| (first, last, seq)));
+            }
+            Line::Outcome(outcome) => {
+                let of = outcome.body.of;
+                if self.open.remove(&of).is_some() {
+                    self.closed.insert(of);
+                } else if self.closed.contains(&of) {
+                    let fault = format!("{place}: seq {seq} is a second outcome for seq {of}");
+                    self.report.faults.push(fault);
+                } else {
+                    self.stray(place, seq, "an outcome", of);
                 }
             }
-            Err(error) => faults.push(format!("{place}: {error}")),
-        },
-        |place, raw| torn.push(format!("{place}: unfinished line of {} bytes", raw.len())),
-    )?;
-    if living {
-        report.pending = open.len() as u64;
-    } else {
-        faults.extend(torn);
-        faults.extend(
-            open.iter()
-                .map(|(seq, place)| format!("{place}: event {seq} has no outcome")),
-        );
+            Line::Receipt(receipt) => {
+                let of = receipt.body.of;
+                if !self.open.contains_key(&of) && !self.closed.contains(&of) {
+                    self.stray(place, seq, "a receipt", of);
+                }
+            }
+        }
     }
-    report.faults = faults;
-    Ok(report)
+
+    /// A line about an event that is not there, unless its day may have been deleted.
+    fn stray(&mut self, place: &Place, seq: u64, what: &str, of: u64) {
+        if of >= self.report.first_seq {
+            let fault = format!("{place}: seq {seq} is {what} for seq {of}, which is no event");
+            self.report.faults.push(fault);
+        }
+    }
+
+    fn finish(mut self, days: &[Day], living: bool) -> Report {
+        let mut report = self.report;
+        // Numbers that are missing between others were found as such; those before all others were not.
+        self.lost.retain(|(_, last, _)| *last < report.first_seq);
+        for (first, last, record) in self.lost {
+            report.faults.push(format!(
+                "seq {first} to {last} are missing: the file that held them was hurt, see event {record}"
+            ));
+        }
+        if living {
+            report.pending = self.open.len() as u64;
+        } else {
+            for (seq, (at, line, offset)) in self.open {
+                let path = days[at].path.clone();
+                let place = Place { path, offset, line };
+                report
+                    .faults
+                    .push(format!("{place}: event {seq} has no outcome"));
+            }
+        }
+        report
+    }
+}
+
+/// Which numbers a record of the journal says are lost.
+fn lost(event: &Event) -> Option<(u64, u64)> {
+    if event.kind != "log_repaired" {
+        return None;
+    }
+    let lost = &event.data.as_ref()?["lost"];
+    Some((lost["first_seq"].as_u64()?, lost["last_seq"].as_u64()?))
 }
 
 #[cfg(test)]
@@ -142,7 +216,7 @@ mod tests {
             (
                 vec![event(1), outcome(2, 1), outcome(3, 1), String::new()],
                 false,
-                "a second outcome for seq 1",
+                "seq 3 is a second outcome for seq 1",
             ),
             (
                 vec![event(1), outcome(2, 1), "{\"v\":1".into()],
@@ -152,7 +226,7 @@ mod tests {
             (
                 vec![event(1), outcome(2, 7), outcome(3, 1), String::new()],
                 false,
-                "an outcome for seq 7, which is no event",
+                "seq 2 is an outcome for seq 7, which is no event",
             ),
         ] {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -10,7 +10,7 @@ use self::values::{EVENT_TYPE, PLACE, PROGRAM, Rate, event_type, lower, place, p
 use super::read::Section;
 use super::{CRITICAL_TYPES, Config};
 use crate::event::Severity;
-use crate::{delivery, monitor::health, state};
+use crate::{delivery, journal, monitor::health, state};
 
 const LEVELS: &[&str] = &["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
 const SEVERITY: &str = "one of low, medium, high, critical";
@@ -23,7 +23,6 @@ const LATER: &[&str] = &[
     "filters",
     "web",
     "metrics",
-    "retention",
 ];
 
 /// Reads the whole file.
@@ -65,6 +64,7 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
         events.section("severities", |own| severities(own, critical_types))
     });
     let delivery = root.section("delivery", |section| delivery(section, monitoring, bus));
+    let retention = root.section("retention", retention);
     for key in LATER {
         root.later(key);
     }
@@ -72,6 +72,7 @@ pub(super) fn read(root: &mut Section<'_>, home: Option<&Path>) -> Config {
         delivery,
         health,
         session_state,
+        retention,
         severities,
         root: place,
         tmux_binary: binary.unwrap_or(defaults.tmux_binary),
@@ -165,6 +166,18 @@ fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> deli
         queue_size: bus.queue_size as usize,
         messages: on("message"),
         status: on("status"),
+    }
+}
+
+fn retention(section: &mut Section<'_>) -> journal::Retention {
+    // The ranges keep every number far inside its type.
+    let days = section.integer("days", 90, &(0..=36_500), "days");
+    let megabytes = section.integer("max_mb", 2048, &(0..=1_048_576), "MB");
+    let packed = section.integer("compress_after_days", 7, &(0..=36_500), "days");
+    journal::Retention {
+        days: days as u32,
+        max_bytes: (megabytes as u64) << 20,
+        compress_after_days: packed as u32,
     }
 }
 
@@ -271,6 +284,15 @@ mod tests {
             ..default.delivery
         };
         assert_eq!(delivery, expected);
+
+        let retention =
+            config("retention: {days: 0, max_mb: 3, compress_after_days: 30}").retention;
+        let expected = journal::Retention {
+            days: 0,
+            max_bytes: 3 << 20,
+            compress_after_days: 30,
+        };
+        assert_eq!(retention, expected);
 
         let own = config(
             "event_bus: {critical_types: [violations, my_type]}\nevents: {severities: {my_type: low, bell: high}}",
