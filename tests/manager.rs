@@ -609,9 +609,8 @@ fn a_stop_while_the_disk_takes_nothing_ends_in_time() {
     let mut filler = std::fs::File::create(filler).expect("a file");
     let mut length = 4096;
     while length > 0 {
-        match filler.write(&vec![b'x'; length]) {
-            Ok(_) => {}
-            Err(_) => length /= 2,
+        if filler.write_all(&vec![b'x'; length]).is_err() {
+            length /= 2;
         }
     }
     let floods: Vec<_> = (0..2).map(|_| flood(&path)).collect();
