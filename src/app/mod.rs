@@ -7,6 +7,7 @@
 //! ```
 
 mod log;
+mod mutes;
 mod report;
 mod serving;
 mod signals;
@@ -181,6 +182,7 @@ fn compose(setup: &Setup, stops: &Stops) -> Result<(Parts, Tasks, Recovered), Ru
         config: setup.config.delivery.clone(),
         events: for_delivery,
         left_over: std::mem::take(&mut recovered.unresolved),
+        resumes: recovered.last_seq > 0,
         bus: bus.clone(),
         roster: roster.clone(),
         tmux: tmux.clone(),
