@@ -219,7 +219,11 @@ pub struct Mute {
 #[derive(Debug, Args)]
 pub struct Unmute {
     /// The number of a mute, or its filter
-    #[arg(value_name = "ID|KEY=PATTERN", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "ID|KEY=PATTERN",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     pub which: Vec<String>,
     /// Every mute
     #[arg(long)]

@@ -41,12 +41,13 @@ pub enum Ask {
     /// See [`Request::Ack`].
     Ack(u64, oneshot::Sender<bool>),
     /// See [`Request::Mute`].
-    Mute(Vec<String>, Duration, oneshot::Sender<Result<Value, String>>),
-    /// See [`Request::Unmute`].
-    Unmute(
-        Option<Vec<String>>,
+    Mute(
+        Vec<String>,
+        Duration,
         oneshot::Sender<Result<Value, String>>,
     ),
+    /// See [`Request::Unmute`].
+    Unmute(Option<Vec<String>>, oneshot::Sender<Result<Value, String>>),
     /// See [`Request::Mutes`].
     Mutes(oneshot::Sender<Result<Value, String>>),
     /// See [`Request::Reload`].

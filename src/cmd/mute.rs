@@ -63,7 +63,12 @@ pub(super) fn unmute(global: &Global, args: Unmute) -> Done {
         return Ok(0);
     }
     for mute in &ended {
-        println!("mute {} ended: {}; it held {}", mute["id"], text(mute), events(&mute["held"]));
+        println!(
+            "mute {} ended: {}; it held {}",
+            mute["id"],
+            text(mute),
+            events(&mute["held"])
+        );
     }
     match done["shown_again"].as_u64() {
         Some(n @ 1..) => println!("{n} of its conditions still hold and are shown again"),

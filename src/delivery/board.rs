@@ -278,7 +278,13 @@ mod tests {
 
     fn raise(board: &mut Board, seq: u64, kind: &str, message: &str, now: i64) -> bool {
         let event = event(seq, kind, Severity::Critical, message);
-        board.raise(Fingerprint::of(&event), &event, "a:1".into(), false, Tick(now))
+        board.raise(
+            Fingerprint::of(&event),
+            &event,
+            "a:1".into(),
+            false,
+            Tick(now),
+        )
     }
 
     #[test]
@@ -316,7 +322,13 @@ mod tests {
     fn under_a_mute_it_stands_unseen_and_the_newest_are_told_after_it() {
         let mut board = Board::default();
         for seq in 1..=5 {
-            raise(&mut board, seq, "system_failure", &seq.to_string(), seq as i64);
+            raise(
+                &mut board,
+                seq,
+                "system_failure",
+                &seq.to_string(),
+                seq as i64,
+            );
         }
         assert_eq!(board.mute(|_| true), 0);
         assert!(board.newest_first().is_empty());

@@ -139,7 +139,11 @@ mod tests {
         }
         assert_eq!(at(&mut breaker, 100), Pass::Trips);
         assert_eq!(at(&mut breaker, 200), Pass::Cut);
-        assert_eq!(breaker.pass(&name(2), Tick(200)), Pass::Goes, "only that one");
+        assert_eq!(
+            breaker.pass(&name(2), Tick(200)),
+            Pass::Goes,
+            "only that one"
+        );
         breaker.told("/dev/pts/1", 77);
         let text = serde_json::to_string(&breaker).unwrap();
         let mut again: Breaker = serde_json::from_str(&text).unwrap();

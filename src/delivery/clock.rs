@@ -39,7 +39,8 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Tick {
         let elapsed = self.started.elapsed().as_millis();
-        self.began.plus(i64::try_from(elapsed).unwrap_or(i64::MAX / 2))
+        self.began
+            .plus(i64::try_from(elapsed).unwrap_or(i64::MAX / 2))
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -57,7 +58,9 @@ fn resume(saved: Option<&Stamp>, wall: i64, machine: Option<&Uptime>) -> Tick {
         return Tick(wall);
     };
     match (&saved.machine, machine) {
-        (Some(then), Some(now)) if then.life == now.life && then.milliseconds <= now.milliseconds => {
+        (Some(then), Some(now))
+            if then.life == now.life && then.milliseconds <= now.milliseconds =>
+        {
             saved.tick.plus(now.milliseconds - then.milliseconds)
         }
         _ => saved.tick.max(Tick(wall)),
@@ -99,8 +102,18 @@ mod tests {
             tick: Tick(NOW),
             machine: Some(up("a", 5_000)),
         };
-        for wall in [NOW, NOW + HOUR, NOW - HOUR, NOW + 72 * HOUR, NOW - 72 * HOUR, 0] {
-            assert_eq!(resume(Some(&saved), wall, Some(&up("a", 7_000))), Tick(NOW + 2_000));
+        for wall in [
+            NOW,
+            NOW + HOUR,
+            NOW - HOUR,
+            NOW + 72 * HOUR,
+            NOW - 72 * HOUR,
+            0,
+        ] {
+            assert_eq!(
+                resume(Some(&saved), wall, Some(&up("a", 7_000))),
+                Tick(NOW + 2_000)
+            );
             // After a reboot, or where the machine's uptime is not known, it never goes back.
             for machine in [None, Some(up("b", 7_000)), Some(up("a", 4_000))] {
                 let expected = Tick(wall.max(NOW));

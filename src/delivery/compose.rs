@@ -287,7 +287,13 @@ mod tests {
         ] {
             let mut event = event(seq, kind, Severity::Critical, "m");
             event.pane = Some(crate::tmux::PaneId(pane));
-            board.raise(Fingerprint::of(&event), &event, String::new(), false, Tick(0));
+            board.raise(
+                Fingerprint::of(&event),
+                &event,
+                String::new(),
+                false,
+                Tick(0),
+            );
         }
         let mut roster = Roster::default();
         for id in 3..6 {

@@ -137,7 +137,10 @@ mod tests {
         let mut sources = Sources::default();
         for n in 0..2_000 {
             let at = Tick(n as i64 * CLAIM_WINDOW / 20);
-            assert_eq!(sources.claim("dev", fingerprint(n), 20, at), Standing::Believed);
+            assert_eq!(
+                sources.claim("dev", fingerprint(n), 20, at),
+                Standing::Believed
+            );
         }
         for n in 0..2_000 {
             sources.claim(&format!("source {n}"), fingerprint(n), 20, Tick(n as i64));

@@ -67,7 +67,8 @@ impl Loops {
         self.messages += 1;
         self.shown = Some(now);
         // What did not follow the last one is no echo of each.
-        self.followers.retain(|(_, follower)| follower.last == before);
+        self.followers
+            .retain(|(_, follower)| follower.last == before);
     }
 
     /// Looks at an event from outside; true when it is an echo of our messages.

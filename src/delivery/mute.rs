@@ -139,14 +139,18 @@ impl Filter {
     /// What orch says of itself as critical is covered by its exact name alone: a glob that is meant for agents must
     /// not silence that nothing works any more.
     pub(crate) fn covers(&self, subject: Subject<'_>) -> bool {
-        let own =
-            kind::find(subject.kind).is_some_and(|k| k.reserved && k.severity == Severity::Critical);
+        let own = kind::find(subject.kind)
+            .is_some_and(|k| k.reserved && k.severity == Severity::Critical);
         let kind = self.kind.as_ref();
         let session = self.session.as_ref();
-        kind.map_or(!own, |p| p.text == subject.kind || !own && p.covers(subject.kind))
-            && session.is_none_or(|p| subject.session.is_some_and(|name| p.covers(name)))
+        kind.map_or(!own, |p| {
+            p.text == subject.kind || !own && p.covers(subject.kind)
+        }) && session.is_none_or(|p| subject.session.is_some_and(|name| p.covers(name)))
             && self.pane.is_none_or(|pane| subject.pane == Some(pane))
-            && self.source.as_ref().is_none_or(|p| p.covers(subject.source))
+            && self
+                .source
+                .as_ref()
+                .is_none_or(|p| p.covers(subject.source))
     }
 }
 
@@ -359,7 +363,13 @@ mod tests {
 
     #[test]
     fn what_orch_says_of_itself_is_muted_by_its_name_alone() {
-        for kind in ["tmux_lost", "disk_full", "breaker_open", "component_parked", "loop_broken"] {
+        for kind in [
+            "tmux_lost",
+            "disk_full",
+            "breaker_open",
+            "component_parked",
+            "loop_broken",
+        ] {
             for terms in ["type=*", "source=*", "pane=%3", "type=[a-z]*"] {
                 assert!(!covers(terms, kind, None, 3, "delivery"), "{kind} {terms}");
             }
@@ -398,17 +408,30 @@ mod tests {
     fn begin_again_end_and_expire() {
         let mut mutes = Mutes::default();
         let filter = |text| Filter::parse(&[text]).unwrap();
-        let first = mutes.begin(filter("type=a source=b"), 100, Tick(0)).unwrap();
-        let again = mutes.begin(filter("source=b type=a"), 500, Tick(50)).unwrap();
+        let first = mutes
+            .begin(filter("type=a source=b"), 100, Tick(0))
+            .unwrap();
+        let again = mutes
+            .begin(filter("source=b type=a"), 500, Tick(50))
+            .unwrap();
         assert_eq!((first.id, again.id, again.until), (1, 1, Tick(550)));
         mutes.begin(filter("type=c"), 100, Tick(50)).unwrap();
         assert_eq!(mutes.expire(Tick(149)).len(), 0);
         assert_eq!(mutes.expire(Tick(150))[0].id, 2);
         assert!(mutes.end(&Which::parse(&["2"]).unwrap()).is_empty());
-        assert_eq!(mutes.end(&Which::parse(&["type=a source=b"]).unwrap()).len(), 1);
+        assert_eq!(
+            mutes
+                .end(&Which::parse(&["type=a source=b"]).unwrap())
+                .len(),
+            1
+        );
         mutes.begin(filter("type=c"), 100, Tick(1_000)).unwrap();
         mutes.clamp(Tick(400));
-        assert_eq!(mutes.list()[0].until, Tick(500), "no longer than it was meant");
+        assert_eq!(
+            mutes.list()[0].until,
+            Tick(500),
+            "no longer than it was meant"
+        );
         let text = serde_json::to_string(&mutes).unwrap();
         let back: Mutes = serde_json::from_str(&text).unwrap();
         assert_eq!(back.list()[0].filter.to_string(), "type=c");

@@ -52,10 +52,16 @@ mod tests {
     #[test]
     fn five_in_a_minute_are_told_once_an_hour() {
         let mut starts = Starts::default();
-        let told: Vec<Option<usize>> = (0..2_000).map(|n| starts.one_more(Tick(n * 2_000))).collect();
+        let told: Vec<Option<usize>> = (0..2_000)
+            .map(|n| starts.one_more(Tick(n * 2_000)))
+            .collect();
         assert_eq!(told[..4], [None; 4]);
         assert_eq!(told[4], Some(5));
-        assert_eq!(told.iter().flatten().count(), 2, "4,000 s hold one more hour");
+        assert_eq!(
+            told.iter().flatten().count(),
+            2,
+            "4,000 s hold one more hour"
+        );
         let mut calm = Starts::default();
         assert!((0..100).all(|n| calm.one_more(Tick(n * 15_001)).is_none()));
     }

@@ -100,7 +100,10 @@ mod tests {
         let whole = std::fs::read_to_string(&path).unwrap();
         let more = whole.replacen('{', "{\"later\":{\"x\":1},", 1);
         std::fs::write(&path, more).unwrap();
-        assert!(matches!(load(&path), Found::Saved(_)), "unknown fields are fine");
+        assert!(
+            matches!(load(&path), Found::Saved(_)),
+            "unknown fields are fine"
+        );
         let newer = whole.replacen("\"version\":1", "\"version\":2", 1);
         for damaged in ["", "{}", "[1]", "\0\0", &whole[..whole.len() / 2], &newer] {
             std::fs::write(&path, damaged).unwrap();

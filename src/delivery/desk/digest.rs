@@ -91,7 +91,8 @@ impl Desk {
     /// The digest, when it is due, somebody is there to read it, and no other one waits.
     pub(super) fn say_digest(&mut self, now: Tick) -> Vec<Action> {
         let waits = self.waiting.iter().chain(&self.in_flight);
-        let somebody = !self.config.messages || self.clients.iter().any(|c| !self.breaker.is_cut(c));
+        let somebody =
+            !self.config.messages || self.clients.iter().any(|c| !self.breaker.is_cut(c));
         if !self.digest.is_due(now)
             || !somebody
             || waits.into_iter().any(|w| w.kind == "digest")

@@ -136,7 +136,10 @@ impl Desk {
         if self.raises(&case) {
             let muted = case.mute.is_some();
             let fingerprint = case.fingerprint;
-            if self.board.raise(fingerprint, event, place.clone(), muted, now) {
+            if self
+                .board
+                .raise(fingerprint, event, place.clone(), muted, now)
+            {
                 // It had ended meanwhile, so it is news again.
                 self.told.remove(&fingerprint);
                 if !muted {
@@ -182,7 +185,8 @@ impl Desk {
         if event.severity == Severity::Critical && (event.cause.is_none() || own) {
             let place = event.session.clone().unwrap_or_default();
             let fingerprint = Fingerprint::of(event);
-            self.board.raise(fingerprint, event, place, muted.is_some(), now);
+            self.board
+                .raise(fingerprint, event, place, muted.is_some(), now);
         }
         let (verdict, reason) = if let (Some(cause), false) = (event.cause, own) {
             (Verdict::SelfLoop, stages::caused_by(cause))
@@ -190,7 +194,10 @@ impl Desk {
             (Verdict::BelowThreshold, self.not_pushed(event))
         } else if let Some(mute) = muted {
             self.mutes.count(mute);
-            (Verdict::Muted, "a mute covered it when orch came back".to_owned())
+            (
+                Verdict::Muted,
+                "a mute covered it when orch came back".to_owned(),
+            )
         } else {
             let reason = "was waiting when the last run ended; counted into one digest";
             (Verdict::Coalesced, reason.to_owned())
@@ -271,7 +278,11 @@ impl Desk {
             now,
             ours,
             demoted,
-            weight: if demoted { Severity::High } else { event.severity },
+            weight: if demoted {
+                Severity::High
+            } else {
+                event.severity
+            },
             mute: covering.map(|mute| (mute.id, mute.until, mute.filter.to_string())),
         }
     }
@@ -294,7 +305,9 @@ impl Desk {
         }
         if event.severity >= self.config.threshold && self.loops.is_echo(Shape::of(event), now) {
             actions.extend(self.say_echo(event, now));
-            return Some("it follows each of our messages within a second: an echo of them".to_owned());
+            return Some(
+                "it follows each of our messages within a second: an echo of them".to_owned(),
+            );
         }
         None
     }
@@ -340,7 +353,10 @@ impl Desk {
     }
 
     fn not_pushed(&self, event: &Event) -> String {
-        format!("{} is not pushed, {} is", event.severity, self.config.threshold)
+        format!(
+            "{} is not pushed, {} is",
+            event.severity, self.config.threshold
+        )
     }
 }
 

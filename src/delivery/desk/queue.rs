@@ -17,7 +17,8 @@ impl Desk {
         let reason = "orch stopped before it could be shown; counted into the next digest";
         let outcomes = self.resolve(|_| true, |_| (Verdict::Coalesced, reason));
         if !outcomes.is_empty() {
-            self.digest.hold(Verdict::Coalesced, outcomes.len() as u64, now);
+            self.digest
+                .hold(Verdict::Coalesced, outcomes.len() as u64, now);
         }
         outcomes
     }

@@ -61,7 +61,8 @@ impl Desk {
 
     pub(super) fn unmuted(&mut self, ended: &[Mute], now: Tick) -> usize {
         for mute in ended.iter().filter(|mute| mute.held > 0) {
-            self.digest.hold_muted(mute.filter.to_string(), mute.held, now);
+            self.digest
+                .hold_muted(mute.filter.to_string(), mute.held, now);
         }
         self.look_under_mutes()
     }

@@ -76,7 +76,12 @@ impl Desk {
                 Some(_) => "failed",
             };
             let reason = error.as_ref().map(ToString::to_string);
-            actions.push(receipt(named.seq, client, result, reason.unwrap_or_default()));
+            actions.push(receipt(
+                named.seq,
+                client,
+                result,
+                reason.unwrap_or_default(),
+            ));
         }
         if !delivered {
             self.take_back();

@@ -35,7 +35,11 @@ fn f12_ten_minutes_asleep_are_one_digest_and_no_burst() {
 fn f18_equal_ones_are_one_message_and_a_count() {
     let mut world = World::new(pushing_high(), 1);
     for _ in 0..2600 {
-        world.emit("task_completed", Severity::High, "Task completed successfully");
+        world.emit(
+            "task_completed",
+            Severity::High,
+            "Task completed successfully",
+        );
     }
     world.pass(3 * MINUTE);
     assert_eq!(world.count(Verdict::Duplicate), 2599);
@@ -63,10 +67,15 @@ fn f20_the_different_one_is_seen_in_a_storm_of_criticals() {
         world.claim("cli", &format!("unit {n}"));
     }
     assert_eq!(world.desk.status().critical, 500);
-    let other = world.emit_by("credit_exhausted", Severity::Critical, "no credit", |event| {
-        event.source = "cli".to_owned();
-        event.peer_pid = Some(7);
-    });
+    let other = world.emit_by(
+        "credit_exhausted",
+        Severity::Critical,
+        "no credit",
+        |event| {
+            event.source = "cli".to_owned();
+            event.peer_pid = Some(7);
+        },
+    );
     let status = world.desk.status();
     assert_eq!((status.critical, status.newest), (501, Some(other)));
     assert!(status.segment.contains("credit_exhausted"), "{status:?}");
@@ -100,7 +109,11 @@ fn f22_after_a_burst_the_count_comes_by_itself() {
     let limited = world.count(Verdict::RateLimited);
     world.pass(MINUTE + 15_000);
     let said = format!("{limited} not shown: {limited} over the limit");
-    assert!(world.digests()[0].1.starts_with(&said), "{:?}", world.digests());
+    assert!(
+        world.digests()[0].1.starts_with(&said),
+        "{:?}",
+        world.digests()
+    );
     assert!(world.messages.last().unwrap().2.contains(&said));
 }
 
@@ -160,7 +173,11 @@ fn f25_ten_thousand_left_over_are_one_digest() {
     assert_eq!(world.count(Verdict::Coalesced), 10_000);
     world.pass(5 * MINUTE);
     assert_eq!((world.messages.len(), world.digests().len()), (1, 1));
-    assert!(world.digests()[0].1.starts_with("10000 not shown: 10000 grouped"));
+    assert!(
+        world.digests()[0]
+            .1
+            .starts_with("10000 not shown: 10000 grouped")
+    );
     world.assert_promises();
 }
 
@@ -183,7 +200,11 @@ fn f25_what_was_left_over_is_judged_as_it_was_meant() {
     assert_eq!(world.desk.status().critical, 0);
     world.seat(1);
     world.pass(2 * MINUTE);
-    assert!(world.digests()[0].1.starts_with("5 not shown: 5 said before"));
+    assert!(
+        world.digests()[0]
+            .1
+            .starts_with("5 not shown: 5 said before")
+    );
 }
 
 #[test]
@@ -237,10 +258,16 @@ fn f38_what_is_on_its_way_keeps_its_own_outcome() {
     assert!(matches!(desk.tick(Tick(500))[..], [Action::Show { .. }]));
     desk.accept(&critical(2), String::new(), Tick(600));
     let cleared = desk.clear();
-    assert!(matches!(&cleared[..], [Action::Outcome(o)] if (o.of, o.result) == (2, Verdict::Cleared)));
+    assert!(
+        matches!(&cleared[..], [Action::Outcome(o)] if (o.of, o.result) == (2, Verdict::Cleared))
+    );
     let actions = desk.shown(&[(client(1), None)], Tick(700));
     let delivered = |action: &Action| matches!(action, Action::Outcome(o) if (o.of, o.result) == (1, Verdict::Delivered));
-    assert_eq!(actions.iter().filter(|a| delivered(a)).count(), 1, "{actions:?}");
+    assert_eq!(
+        actions.iter().filter(|a| delivered(a)).count(),
+        1,
+        "{actions:?}"
+    );
 }
 
 #[test]
@@ -282,7 +309,11 @@ fn a_message_that_gave_way_says_how_long_it_stood() {
     assert_eq!(world.messages.len(), 1);
     world.pass(120);
     let second = world.emit("system_failure", Severity::Critical, "second");
-    let said: Vec<_> = world.receipts.iter().map(|r| (r.of, r.result.as_str())).collect();
+    let said: Vec<_> = world
+        .receipts
+        .iter()
+        .map(|r| (r.of, r.result.as_str()))
+        .collect();
     assert_eq!(said, [(first, "shown"), (first, "gave_way")]);
     let reason = format!("stood for 120 ms, then gave way to {second}");
     assert_eq!(world.receipts[1].reason, reason);

@@ -206,7 +206,10 @@ impl World {
 
     fn assert_outcomes(&self) {
         for (seq, outcomes) in &self.outcomes {
-            assert!(outcomes.len() == 1 && outcomes[0].1.len() > 10, "{seq}: {outcomes:?}");
+            assert!(
+                outcomes.len() == 1 && outcomes[0].1.len() > 10,
+                "{seq}: {outcomes:?}"
+            );
         }
     }
 
@@ -449,8 +452,9 @@ fn without_messages_the_segment_is_the_destination() {
 fn what_stood_open_when_a_run_died_stands_open_again() {
     let mut world = World::new(Config::default(), 0);
     let left = event(1, "system_failure", Severity::Critical, "disk");
-    let action = world.desk.accept_left_over(&left, Tick(0));
-    world.carry_out(vec![action]);
+    world.open.insert(1, left);
+    world.seq = 1;
+    world.restart(false, 0);
     assert_eq!(world.result(1), Verdict::Coalesced);
     assert_eq!(world.desk.status().critical, 1);
 }

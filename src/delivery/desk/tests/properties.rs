@@ -106,9 +106,17 @@ impl World {
             }
             most
         };
-        let of = |kind: &str| self.published(kind).iter().map(|(at, _)| *at).collect::<Vec<i64>>();
+        let of = |kind: &str| {
+            self.published(kind)
+                .iter()
+                .map(|(at, _)| *at)
+                .collect::<Vec<i64>>()
+        };
         assert!(most(of("loop_broken"), 60 * 60_000 - 1) <= 1);
-        assert!(of("breaker_open").is_empty(), "the pace leaves it nothing to do");
+        assert!(
+            of("breaker_open").is_empty(),
+            "the pace leaves it nothing to do"
+        );
     }
 }
 

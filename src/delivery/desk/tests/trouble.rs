@@ -19,14 +19,23 @@ fn f23_an_event_that_each_message_causes_is_cut_as_an_echo() {
         }
     }
     let results: Vec<Verdict> = echoes.iter().map(|seq| world.result(*seq)).collect();
-    let cut = results.iter().position(|r| *r == Verdict::SelfLoop).unwrap();
+    let cut = results
+        .iter()
+        .position(|r| *r == Verdict::SelfLoop)
+        .unwrap();
     assert_eq!(cut, 3, "the fourth: {results:?}");
     let told = world.messages.iter().filter(|m| m.2.contains("was shown"));
     assert_eq!(told.count(), 3, "{:?}", world.messages);
     assert_eq!(world.published("loop_broken").len(), 1);
     let text = world.published("loop_broken")[0].1;
-    assert!(text.starts_with("system_failure of hook followed 4 messages"), "{text}");
-    let broken = world.published.iter().find(|(_, e)| e.kind == "loop_broken");
+    assert!(
+        text.starts_with("system_failure of hook followed 4 messages"),
+        "{text}"
+    );
+    let broken = world
+        .published
+        .iter()
+        .find(|(_, e)| e.kind == "loop_broken");
     assert_eq!(broken.unwrap().1.cause, Some(echoes[cut]));
     assert_eq!(world.result(broken.unwrap().1.seq), Verdict::Delivered);
     world.assert_promises();
@@ -57,7 +66,11 @@ fn f23_a_chain_of_causes_is_cut_once() {
     }
     assert!(world.reason(cause).contains("in a chain of causes"));
     assert_eq!(world.published("loop_broken").len(), 1);
-    assert_eq!(world.desk.status().critical, 2, "the first, and that a loop was broken");
+    assert_eq!(
+        world.desk.status().critical,
+        2,
+        "the first, and that a loop was broken"
+    );
 }
 
 #[test]
@@ -102,11 +115,17 @@ fn a_source_that_cries_wolf_is_demoted_once_and_still_counted() {
     let last = claims[99];
     assert_eq!(world.result(last), Verdict::RateLimited);
     assert!(
-        world.reason(last).starts_with("dev claimed more than 20 things critical in 10 min"),
+        world
+            .reason(last)
+            .starts_with("dev claimed more than 20 things critical in 10 min"),
         "{}",
         world.reason(last)
     );
-    assert_eq!(world.desk.status().critical, 100, "the segment counts what is claimed");
+    assert_eq!(
+        world.desk.status().critical,
+        100,
+        "the segment counts what is claimed"
+    );
     assert_eq!(world.published("source_demoted").len(), 1);
     // Others are believed, and orch's own monitors are not counted at all.
     let other = world.claim("ops", "disk");
@@ -124,7 +143,11 @@ fn a_source_that_cries_wolf_is_demoted_once_and_still_counted() {
     world.pass(CLAIM_WINDOW);
     let believed = world.claim("dev", "after a while");
     world.pass(20_000);
-    assert!(told(world.result(believed)), "{:?}", world.outcomes[&believed]);
+    assert!(
+        told(world.result(believed)),
+        "{:?}",
+        world.outcomes[&believed]
+    );
     world.assert_promises();
 }
 
@@ -171,7 +194,11 @@ fn the_breaker_holds_when_everything_else_has_failed() {
     let status = world.desk.status();
     assert!(status.segment.contains("breaker_open"), "{status:?}");
     let critical = world.emit("system_failure", Severity::Critical, "disk");
-    assert_eq!(world.result(critical), Verdict::Delivered, "the segment path works");
+    assert_eq!(
+        world.result(critical),
+        Verdict::Delivered,
+        "the segment path works"
+    );
     assert_eq!(world.desk.status().newest, Some(critical));
     // A restart does not close it, an acknowledgement does.
     world.restart(false, 1_000);
@@ -179,7 +206,10 @@ fn the_breaker_holds_when_everything_else_has_failed() {
     world.emit("violation", Severity::High, "after a restart");
     world.pass(3_000);
     assert_eq!(world.messages.len(), CEILING);
-    let said = world.published.iter().find(|(_, e)| e.kind == "breaker_open");
+    let said = world
+        .published
+        .iter()
+        .find(|(_, e)| e.kind == "breaker_open");
     let seq = said.unwrap().1.seq;
     assert!(world.desk.acknowledge(seq));
     let told = world.emit("violation", Severity::High, "served again");
