@@ -17,6 +17,8 @@ const REPEATS_MIN: [i64; 3] = [5, 15, 60];
 const HOLDS_MS: i64 = 60 * 60_000;
 /// Conditions that are kept; beyond it the oldest go, the count in the segment stays a lower bound.
 const MOST: usize = 10_000;
+/// Conditions that make room at once when there are too many.
+const ROOM: usize = 100;
 /// Conditions that are told one by one when a mute over them ends; the segment counts the others.
 const OWED: usize = 3;
 
@@ -110,14 +112,8 @@ impl Board {
             open.seen = now;
             return false;
         }
-        if self.open.len() >= MOST
-            && let Some(oldest) = self
-                .open
-                .iter()
-                .min_by_key(|(_, open)| open.seen)
-                .map(|(f, _)| *f)
-        {
-            self.open.remove(&oldest);
+        if self.open.len() >= MOST {
+            self.forget_the_oldest();
         }
         let Event {
             seq,
@@ -143,6 +139,14 @@ impl Board {
         };
         self.open.insert(fingerprint, open);
         true
+    }
+
+    /// Makes room for some more at once: looking for the oldest costs a look at all.
+    fn forget_the_oldest(&mut self) {
+        let mut seen: Vec<(Tick, u64)> = self.open.values().map(|o| (o.seen, o.seq)).collect();
+        let (_, last, _) = seen.select_nth_unstable(ROOM - 1);
+        let last = *last;
+        self.open.retain(|_, open| (open.seen, open.seq) > last);
     }
 
     /// Ends what this event ends: conditions of its pane, or of its source where it has none. True when any ended.
@@ -299,6 +303,26 @@ mod tests {
         assert!(!board.expire(Tick(20 + HOLDS_MS - 1)));
         assert!(board.expire(Tick(20 + HOLDS_MS)));
         assert!(board.newest_first().is_empty());
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut board = Board::default();
+        for seq in 0..=MOST as u64 {
+            raise(
+                &mut board,
+                seq,
+                "system_failure",
+                &seq.to_string(),
+                seq as i64 / 7,
+            );
+        }
+        let open = board.newest_first();
+        assert_eq!(open.len(), MOST - ROOM + 1);
+        assert_eq!(
+            (open[0].seq, open[open.len() - 1].seq),
+            (MOST as u64, ROOM as u64)
+        );
     }
 
     #[test]
