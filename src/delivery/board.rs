@@ -19,7 +19,8 @@ const HOLDS_MS: i64 = 60 * 60_000;
 const MOST: usize = 10_000;
 /// Conditions that make room at once when there are too many.
 const ROOM: usize = 100;
-/// Conditions that are told one by one when a mute over them ends; the segment counts the others.
+/// Conditions that are told when a mute over them ends, or in the run after one that ended before it could tell them;
+/// the segment counts the others.
 const OWED: usize = 3;
 
 /// One critical that holds.
@@ -50,7 +51,7 @@ pub struct Open {
     /// A mute covers it: it is not shown as long as that holds.
     #[serde(default)]
     pub muted: bool,
-    /// A mute over it has ended: it is to be told now.
+    /// It is to be told now: a mute over it has ended, or the run that was to tell it.
     #[serde(default)]
     pub owed: bool,
 }
@@ -194,11 +195,26 @@ impl Board {
                 again.push(open);
             }
         }
-        again.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
-        for open in again.iter_mut().take(OWED) {
+        again.iter_mut().for_each(|open| open.owed = true);
+        let again = again.len();
+        self.bound_owed();
+        again
+    }
+
+    /// A condition was to be told, and was not: it is to be told as soon as that goes. [`Board::bound_owed`] follows.
+    pub fn owe(&mut self, fingerprint: Fingerprint) {
+        if let Some(open) = self.open.get_mut(&fingerprint) {
             open.owed = true;
         }
-        again.len()
+    }
+
+    /// Of what is owed, the newest alone is told.
+    pub fn bound_owed(&mut self) {
+        let mut owed: Vec<&mut Open> = self.open.values_mut().filter(|open| open.owed).collect();
+        owed.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
+        for open in owed.iter_mut().skip(OWED) {
+            open.owed = false;
+        }
     }
 
     /// Whether somebody has seen to this condition, and it still holds.

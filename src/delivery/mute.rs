@@ -219,7 +219,7 @@ pub enum Which {
     /// The one of this number.
     Id(u64),
     /// The one with this filter.
-    Filter(Filter),
+    Filter(Box<Filter>),
 }
 
 impl Which {
@@ -232,7 +232,7 @@ impl Which {
             [word] if word.as_ref().parse::<u64>().is_ok() => {
                 Ok(Self::Id(word.as_ref().parse().unwrap_or_default()))
             }
-            words => Filter::parse(words).map(Self::Filter),
+            words => Ok(Self::Filter(Box::new(Filter::parse(words)?))),
         }
     }
 
@@ -264,7 +264,7 @@ impl Mutes {
             return bad("a mute lasts 30 days at most: use --for 8h, 3d, …".to_owned());
         }
         let until = now.plus(milliseconds);
-        let same = Which::Filter(filter.clone());
+        let same = Which::Filter(Box::new(filter.clone()));
         if let Some(mute) = self.list.iter_mut().find(|mute| same.is(mute)) {
             mute.until = until;
             return Ok(mute.clone());

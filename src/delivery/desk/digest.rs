@@ -21,7 +21,7 @@ pub(super) struct Digest {
     pub(super) held: Held,
     /// Filters of mutes that ended, whose events are in the counts.
     pub(super) mutes: Vec<String>,
-    since: Option<Tick>,
+    pub(super) since: Option<Tick>,
     pub(super) said: Option<Tick>,
     /// The digest whose counts go into the next one.
     cause: Option<u64>,
@@ -91,8 +91,7 @@ impl Desk {
     /// The digest, when it is due, somebody is there to read it, and no other one waits.
     pub(super) fn say_digest(&mut self, now: Tick) -> Vec<Action> {
         let waits = self.waiting.iter().chain(&self.in_flight);
-        let somebody =
-            !self.config.messages || self.clients.iter().any(|c| !self.breaker.is_cut(c));
+        let somebody = !self.config.messages || self.uncut_clients().next().is_some();
         if !self.digest.is_due(now)
             || !somebody
             || waits.into_iter().any(|w| w.kind == "digest")

@@ -27,6 +27,7 @@ pub struct Memory {
     digest_at: Option<Tick>,
     held: Vec<(Verdict, u64)>,
     held_mutes: Vec<String>,
+    held_since: Option<Tick>,
     mutes: Mutes,
     sources: Sources,
     loops: Loops,
@@ -63,6 +64,8 @@ impl Desk {
             self.digest.hold(verdict, n, now);
         }
         self.digest.mutes = memory.held_mutes;
+        // Also where no run lasts as long as a digest takes to come.
+        self.digest.since = memory.held_since.map(not_ahead);
         self.board.clamp(now);
         self.mutes.clamp(now);
         self.sources.clamp(now);
@@ -95,6 +98,7 @@ impl Desk {
             digest_at: self.digest.said,
             held: self.digest.held.iter().map(|(v, n)| (*v, *n)).collect(),
             held_mutes: self.digest.mutes.clone(),
+            held_since: self.digest.since,
             mutes: self.mutes.clone(),
             sources: self.sources.clone(),
             loops: self.loops.clone(),

@@ -199,6 +199,7 @@ impl Desk {
                 "a mute covered it when orch came back".to_owned(),
             )
         } else {
+            self.board.owe(Fingerprint::of(event));
             let reason = "was waiting when the last run ended; counted into one digest";
             (Verdict::Coalesced, reason.to_owned())
         };

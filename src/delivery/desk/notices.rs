@@ -86,8 +86,9 @@ impl Desk {
         Action::Publish(draft.with_data(json!({"client": client})))
     }
 
-    /// A run begins. Many in a row are told.
+    /// A run begins, what was left over is accepted. Many in a row are told.
     pub fn started(&mut self, now: Tick) -> Vec<Action> {
+        self.board.bound_owed();
         let Some(n) = self.starts.one_more(now) else {
             return Vec::new();
         };

@@ -14,6 +14,10 @@ impl Desk {
     /// The end of the run: what still waits gets its outcome. What was held back is kept in the memory.
     pub fn close(&mut self, now: Tick) -> Vec<Action> {
         self.waiting.extend(std::mem::take(&mut self.in_flight));
+        for fingerprint in self.waiting.iter().filter_map(|w| w.fingerprint) {
+            self.board.owe(fingerprint);
+        }
+        self.board.bound_owed();
         let reason = "orch stopped before it could be shown; counted into the next digest";
         let outcomes = self.resolve(|_| true, |_| (Verdict::Coalesced, reason));
         if !outcomes.is_empty() {
@@ -64,8 +68,12 @@ impl Desk {
         ))
     }
 
-    /// Conditions that still hold are told again, by their timers and as far as the lane goes.
+    /// Conditions that still hold are told again, by their timers and as far as the lane goes, once somebody may be
+    /// shown something: what waits without need could lose its place in the lane to a stop.
     pub(super) fn queue_repeats(&mut self, now: Tick) {
+        if !self.config.messages || self.free_clients(now).is_empty() {
+            return;
+        }
         let known = |seq| {
             let mut all = self.waiting.iter().chain(&self.in_flight);
             all.any(|w| w.seq == seq)

@@ -121,31 +121,22 @@ impl Desk {
         if self.waiting.is_empty() || !self.in_flight.is_empty() {
             return Vec::new();
         }
-        let open: Vec<&ClientName> = self
-            .clients
-            .iter()
-            .filter(|client| !self.breaker.is_cut(client))
-            .collect();
-        if !self.clients.is_empty() && (!self.config.messages || open.is_empty()) {
+        let open = self.uncut_clients().count();
+        if !self.clients.is_empty() && (!self.config.messages || open == 0) {
             return self.flush_to_segment();
         }
         let ages = || self.waiting.iter().map(|w| now.since(w.since));
         if ages().min() < Some(GROUP_WAIT.0) && ages().max() < Some(GROUP_WAIT.1) {
             return Vec::new();
         }
-        let is_free = |client: &&ClientName| {
-            self.shown
-                .get(*client)
-                .is_none_or(|at| now.since(*at) >= self.gap)
-        };
-        let clients: Vec<ClientName> = open.iter().copied().filter(is_free).cloned().collect();
+        let clients = self.free_clients(now);
         // Ordinary ones wait until every client may be shown one, so that one line says it to all; a critical
         // does not wait for that.
         let critical = self
             .waiting
             .iter()
             .any(|w| w.severity == Severity::Critical);
-        if clients.is_empty() || clients.len() < open.len() && !critical {
+        if clients.is_empty() || clients.len() < open && !critical {
             return Vec::new();
         }
         let mut waiting: Vec<Waiting> = std::mem::take(&mut self.waiting).into();
@@ -165,6 +156,21 @@ impl Desk {
         });
         self.in_flight = waiting;
         vec![Action::Show { clients, text }]
+    }
+
+    /// Clients that the breaker has not cut off.
+    pub(super) fn uncut_clients(&self) -> impl Iterator<Item = &ClientName> {
+        let clients = self.clients.iter();
+        clients.filter(|client| !self.breaker.is_cut(client))
+    }
+
+    /// Clients that may be shown something now.
+    pub(super) fn free_clients(&self, now: Tick) -> Vec<ClientName> {
+        let is_free = |client: &&ClientName| {
+            let shown = self.shown.get(*client);
+            shown.is_none_or(|at| now.since(*at) >= self.gap)
+        };
+        self.uncut_clients().filter(is_free).cloned().collect()
     }
 
     /// Something more urgent came: the clients on whose status line a message of ours stands, once for each message.

@@ -271,6 +271,30 @@ fn f38_what_is_on_its_way_keeps_its_own_outcome() {
 }
 
 #[test]
+fn f24_where_no_run_lasts_the_count_and_the_critical_come_all_the_same() {
+    for clean in [true, false] {
+        let mut world = World::new(pushing_high(), 1);
+        for n in 0..60 {
+            world.emit("violation", Severity::High, "the same");
+            if n == 20 {
+                world.emit("system_failure", Severity::Critical, "disk");
+            }
+            world.pass(1_400);
+            world.restart(clean, 600);
+        }
+        let texts: Vec<&str> = world.messages.iter().map(|m| m.2.as_str()).collect();
+        let failures = texts.iter().filter(|t| t.contains("system_failure"));
+        assert!(
+            failures.count() >= 2,
+            "disk, and that orch starts over and over: {texts:?}"
+        );
+        assert!(texts.iter().any(|t| t.contains("said before")), "{texts:?}");
+        let places = world.desk.lanes(Tick(world.now));
+        assert!(places[1].0 <= 3, "no place is lost to a stop: {places:?}");
+    }
+}
+
+#[test]
 fn a_lost_memory_grants_no_burst() {
     let mut world = World::new(pushing_high(), 1);
     world.desk.assume_spent(Tick(0));
