@@ -88,6 +88,12 @@ pub enum Verb {
     Panes,
     /// Take an open critical out of the segment: somebody has seen to it
     Ack(Ack),
+    /// Do not tell what a filter covers for a while; the journal keeps it
+    Mute(Mute),
+    /// End a mute; what it held comes as a count
+    Unmute(Unmute),
+    /// The mutes that hold
+    Mutes,
     /// Control-mode bytes to JSON, one object a line
     Decode(Decode),
     /// Print the lines for tmux.conf: keys and segment
@@ -197,6 +203,39 @@ pub struct Events {
 pub struct Ack {
     /// The number of the event that opened it
     pub seq: u64,
+}
+
+/// `orch mute`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What orch says of itself as critical (tmux_lost, disk_full, breaker_open, component_parked, loop_broken) \
+    is muted by its exact type alone: no glob silences that orch itself does not work.\n\
+    While a mute holds, what it covers is neither shown as a message nor in the status line. When it ends, what it \
+    held comes as one count, and conditions that still hold are shown again.\n\
+    Example: orch mute type='agent_*' session=lab --for 2h"
+)]
+pub struct Mute {
+    /// What it covers: type=GLOB session=GLOB pane=%N source=GLOB, in any combination, all of them must match
+    #[arg(value_name = "KEY=PATTERN", required = true)]
+    pub filter: Vec<String>,
+    /// For how long: 90s, 15m, 8h, 3d …, 30d at most
+    #[arg(long = "for", value_name = "D")]
+    pub span: String,
+}
+
+/// `orch unmute`.
+#[derive(Debug, Args)]
+pub struct Unmute {
+    /// The number of a mute, or its filter
+    #[arg(
+        value_name = "ID|KEY=PATTERN",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub which: Vec<String>,
+    /// Every mute
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `orch decode`.

@@ -27,6 +27,21 @@ pub enum Request {
         /// The event's number.
         seq: u64,
     },
+    /// Do not tell what a filter covers for a while; answered with `muted`.
+    Mute {
+        /// Its terms, each `KEY=PATTERN`.
+        filter: Vec<String>,
+        /// For how long.
+        seconds: u64,
+    },
+    /// End mutes; answered with `unmuted`.
+    Unmute {
+        /// The number or the terms of one; every one where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        which: Option<Vec<String>>,
+    },
+    /// The mutes that hold; answered with a list under `mutes`.
+    Mutes,
     /// Read the configuration again.
     Reload,
     /// Drain and end; answered before it does.
@@ -51,6 +66,12 @@ pub enum Response {
     Cleared(usize),
     /// See [`Request::Ack`].
     Acknowledged(bool),
+    /// See [`Request::Mute`]: `id`, `filter`, `since`, `until`, `held`.
+    Muted(serde_json::Value),
+    /// See [`Request::Unmute`]: `ended`, a list as of [`Request::Mutes`], and `shown_again`, a number.
+    Unmuted(serde_json::Value),
+    /// See [`Request::Mutes`].
+    Mutes(serde_json::Value),
     /// It is being done.
     Ok(String),
     /// See [`Request::Watch`].

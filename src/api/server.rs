@@ -43,6 +43,16 @@ pub enum Ask {
     ClearQueues(oneshot::Sender<usize>),
     /// See [`Request::Ack`].
     Ack(u64, oneshot::Sender<bool>),
+    /// See [`Request::Mute`].
+    Mute(
+        Vec<String>,
+        Duration,
+        oneshot::Sender<Result<Value, String>>,
+    ),
+    /// See [`Request::Unmute`].
+    Unmute(Option<Vec<String>>, oneshot::Sender<Result<Value, String>>),
+    /// See [`Request::Mutes`].
+    Mutes(oneshot::Sender<Result<Value, String>>),
     /// See [`Request::Reload`].
     Reload,
     /// See [`Request::Stop`].
@@ -286,6 +296,25 @@ impl Connection {
                     .await
                     .map(Response::Acknowledged)
             }
+            Request::Mute { filter, seconds } => {
+                let span = Duration::from_secs(seconds);
+                self.record(&format!("mute {} for {seconds} s", filter.join(" ")))
+                    .await;
+                self.ask(|reply| Ask::Mute(filter, span, reply))
+                    .await
+                    .map(|done| done.map_or_else(Response::Error, Response::Muted))
+            }
+            Request::Unmute { which } => {
+                let what = which.as_ref().map_or("--all".to_owned(), |w| w.join(" "));
+                self.record(&format!("unmute {what}")).await;
+                self.ask(|reply| Ask::Unmute(which, reply))
+                    .await
+                    .map(|done| done.map_or_else(Response::Error, Response::Unmuted))
+            }
+            Request::Mutes => self
+                .ask(Ask::Mutes)
+                .await
+                .map(|done| done.map_or_else(Response::Error, Response::Mutes)),
             Request::Reload => self
                 .context
                 .asks

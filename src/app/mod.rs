@@ -11,6 +11,7 @@ mod intake;
 mod keeper;
 mod log;
 mod monitors;
+mod mutes;
 mod outfile;
 mod panics;
 mod report;
@@ -241,6 +242,7 @@ fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks),
         config: setup.config.delivery.clone(),
         events: for_delivery,
         left_over: std::mem::take(&mut recovered.unresolved),
+        resumes: recovered.last_seq > 0,
         bus: bus.clone(),
         roster: roster.clone(),
         tmux: tmux.clone(),

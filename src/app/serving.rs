@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::signals::{Asked, Signals};
-use super::{Parts, RunError, Setup, Tasks, report};
+use super::{Parts, RunError, Setup, Tasks, mutes, report};
 use crate::api::Ask;
 use crate::config::{self, Config};
 use crate::delivery::Control;
@@ -30,6 +30,9 @@ pub(super) async fn serve(
                 Ask::Ack(seq, reply) => {
                     let _ = parts.delivery.control.send(Control::Acknowledge(seq, reply)).await;
                 }
+                Ask::Mute(terms, span, reply) => mutes::begin(&parts.delivery, terms, span, reply).await,
+                Ask::Unmute(which, reply) => mutes::end(&parts.delivery, which, reply).await,
+                Ask::Mutes(reply) => mutes::list(&parts.delivery, reply).await,
                 Ask::Reload => reload(setup, &parts).await,
                 Ask::Stop => break Ok(()),
             },

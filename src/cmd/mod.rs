@@ -10,6 +10,8 @@ mod emit;
 mod events;
 mod keys;
 mod logs;
+mod mute;
+mod mutes;
 mod panes;
 mod run;
 mod start;
@@ -90,6 +92,9 @@ pub fn call(cli: Cli) -> ExitCode {
         Verb::Verify => verify::verify(global),
         Verb::Panes => panes::panes(global),
         Verb::Ack(args) => ack::ack(global, &args),
+        Verb::Mute(args) => mute::mute(global, args),
+        Verb::Unmute(args) => mute::unmute(global, args),
+        Verb::Mutes => mutes::mutes(global),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Keys(args) => keys::keys(global, &args),
         Verb::Config(verb) => config::config(global, &verb),

@@ -27,7 +27,7 @@ fn each_mistake_has_its_line_its_path_and_its_mend() {
         ),
         (
             "delivery: {speed: 1}",
-            "f:1: delivery.speed: unknown key; use one of panes, templates, critical_rate_limit, sinks",
+            "f:1: delivery.speed: unknown key; use one of panes, templates, critical_rate_limit, source_critical_limit, sinks",
         ),
         (
             "monitoring:\n  health:\n    bell: true",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::lane::Tick;
+use super::mute::Subject;
 use crate::event::{Event, kind};
 use crate::tmux::id::PaneId;
 
@@ -16,6 +17,11 @@ const REPEATS_MIN: [i64; 3] = [5, 15, 60];
 const HOLDS_MS: i64 = 60 * 60_000;
 /// Conditions that are kept; beyond it the oldest go, the count in the segment stays a lower bound.
 const MOST: usize = 10_000;
+/// Conditions that make room at once when there are too many.
+const ROOM: usize = 100;
+/// Conditions that are told when a mute over them ends, or in the run after one that ended before it could tell them;
+/// the segment counts the others.
+const OWED: usize = 3;
 
 /// One critical that holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,9 @@ pub struct Open {
     pub kind: String,
     /// Where, as `session:window`, from orch's own knowledge.
     pub place: String,
+    /// Name of its session.
+    #[serde(default)]
+    pub session: Option<String>,
     /// Its pane.
     pub pane: Option<PaneId>,
     /// Its source.
@@ -39,6 +48,27 @@ pub struct Open {
     /// Somebody has seen to it: it is shown no more until it ends and comes anew.
     #[serde(default)]
     pub seen_to: bool,
+    /// A mute covers it: it is not shown as long as that holds.
+    #[serde(default)]
+    pub muted: bool,
+    /// It is to be told now: a mute over it has ended, or the run that was to tell it.
+    #[serde(default)]
+    pub owed: bool,
+}
+
+impl Open {
+    fn is_shown(&self) -> bool {
+        !self.seen_to && !self.muted
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            kind: &self.kind,
+            session: self.session.as_deref(),
+            pane: self.pane,
+            source: &self.source,
+        }
+    }
 }
 
 /// All open conditions.
@@ -70,48 +100,54 @@ mod pairs {
 }
 
 impl Board {
-    /// A critical came. True when it opens a condition, false when that stood already.
+    /// A critical came. True when it opens a condition, false when that stood already. A muted one stands unseen.
     pub fn raise(
         &mut self,
         fingerprint: Fingerprint,
         event: &Event,
         place: String,
+        muted: bool,
         now: Tick,
     ) -> bool {
         if let Some(open) = self.open.get_mut(&fingerprint) {
             open.seen = now;
             return false;
         }
-        if self.open.len() >= MOST
-            && let Some(oldest) = self
-                .open
-                .iter()
-                .min_by_key(|(_, open)| open.seen)
-                .map(|(f, _)| *f)
-        {
-            self.open.remove(&oldest);
+        if self.open.len() >= MOST {
+            self.forget_the_oldest();
         }
         let Event {
             seq,
             kind,
+            session,
             pane,
             source,
             ..
         } = event;
-        let (kind, source) = (kind.clone(), source.clone());
         let open = Open {
             seq: *seq,
-            kind,
+            kind: kind.clone(),
             place,
+            session: session.clone(),
             pane: *pane,
-            source,
+            source: source.clone(),
             since: now,
             seen: now,
             told: None,
             seen_to: false,
+            muted,
+            owed: false,
         };
         self.open.insert(fingerprint, open);
         true
+    }
+
+    /// Makes room for some more at once: looking for the oldest costs a look at all.
+    fn forget_the_oldest(&mut self) {
+        let mut seen: Vec<(Tick, u64)> = self.open.values().map(|o| (o.seen, o.seq)).collect();
+        let (_, last, _) = seen.select_nth_unstable(ROOM - 1);
+        let last = *last;
+        self.open.retain(|_, open| (open.seen, open.seq) > last);
     }
 
     /// Ends what this event ends: conditions of its pane, or of its source where it has none. True when any ended.
@@ -142,6 +178,45 @@ impl Board {
         })
     }
 
+    /// Ends the condition that this event opened.
+    pub fn close(&mut self, seq: u64) {
+        self.open.retain(|_, open| open.seq != seq);
+    }
+
+    /// Other mutes hold from now on. What was under one and is no more is shown again, and the newest of it is to be
+    /// told. How many are shown again.
+    pub(crate) fn mute(&mut self, covers: impl Fn(Subject<'_>) -> bool) -> usize {
+        let mut again: Vec<&mut Open> = Vec::new();
+        for open in self.open.values_mut() {
+            let muted = covers(open.subject());
+            let before = std::mem::replace(&mut open.muted, muted);
+            open.owed &= !muted;
+            if before && open.is_shown() {
+                again.push(open);
+            }
+        }
+        again.iter_mut().for_each(|open| open.owed = true);
+        let again = again.len();
+        self.bound_owed();
+        again
+    }
+
+    /// A condition was to be told, and was not: it is to be told as soon as that goes. [`Board::bound_owed`] follows.
+    pub fn owe(&mut self, fingerprint: Fingerprint) {
+        if let Some(open) = self.open.get_mut(&fingerprint) {
+            open.owed = true;
+        }
+    }
+
+    /// Of what is owed, the newest alone is told.
+    pub fn bound_owed(&mut self) {
+        let mut owed: Vec<&mut Open> = self.open.values_mut().filter(|open| open.owed).collect();
+        owed.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
+        for open in owed.iter_mut().skip(OWED) {
+            open.owed = false;
+        }
+    }
+
     /// Whether somebody has seen to this condition, and it still holds.
     pub fn is_seen_to(&self, fingerprint: Fingerprint) -> bool {
         self.open.get(&fingerprint).is_some_and(|open| open.seen_to)
@@ -163,6 +238,7 @@ impl Board {
     pub fn told(&mut self, seq: u64, now: Tick) {
         if let Some(open) = self.open.values_mut().find(|open| open.seq == seq) {
             open.told = Some((now, open.told.map_or(1, |(_, times)| times + 1)));
+            open.owed = false;
         }
     }
 
@@ -179,22 +255,22 @@ impl Board {
             .open
             .values()
             .filter(|open| {
-                !open.seen_to
-                    && open.told.is_some_and(|(at, times)| {
-                        let step = (times as usize)
-                            .saturating_sub(1)
-                            .min(REPEATS_MIN.len() - 1);
-                        now.since(at) >= REPEATS_MIN[step] * 60_000
-                    })
+                let by_timer = open.told.is_some_and(|(at, times)| {
+                    let step = (times as usize)
+                        .saturating_sub(1)
+                        .min(REPEATS_MIN.len() - 1);
+                    now.since(at) >= REPEATS_MIN[step] * 60_000
+                });
+                open.is_shown() && (open.owed || by_timer)
             })
             .collect();
         due.sort_by_key(|open| open.since);
         due
     }
 
-    /// Open conditions that nobody has seen to, the newest first.
+    /// Open conditions that nobody has seen to and nobody has muted, the newest first.
     pub fn newest_first(&self) -> Vec<&Open> {
-        let mut open: Vec<&Open> = self.open.values().filter(|open| !open.seen_to).collect();
+        let mut open: Vec<&Open> = self.open.values().filter(|open| open.is_shown()).collect();
         open.sort_by_key(|open| std::cmp::Reverse((open.since, open.seq)));
         open
     }
@@ -222,7 +298,13 @@ mod tests {
 
     fn raise(board: &mut Board, seq: u64, kind: &str, message: &str, now: i64) -> bool {
         let event = event(seq, kind, Severity::Critical, message);
-        board.raise(Fingerprint::of(&event), &event, "a:1".into(), Tick(now))
+        board.raise(
+            Fingerprint::of(&event),
+            &event,
+            "a:1".into(),
+            false,
+            Tick(now),
+        )
     }
 
     #[test]
@@ -240,6 +322,26 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_make_room() {
+        let mut board = Board::default();
+        for seq in 0..=MOST as u64 {
+            raise(
+                &mut board,
+                seq,
+                "system_failure",
+                &seq.to_string(),
+                seq as i64 / 7,
+            );
+        }
+        let open = board.newest_first();
+        assert_eq!(open.len(), MOST - ROOM + 1);
+        assert_eq!(
+            (open[0].seq, open[open.len() - 1].seq),
+            (MOST as u64, ROOM as u64)
+        );
+    }
+
+    #[test]
     fn repeats_grow() {
         let mut board = Board::default();
         raise(&mut board, 1, "system_failure", "m", 0);
@@ -254,6 +356,31 @@ mod tests {
             now += minutes * 60_000;
             assert_eq!(board.due(Tick(now)).len(), 1, "after {minutes} minutes");
         }
+    }
+
+    #[test]
+    fn under_a_mute_it_stands_unseen_and_the_newest_are_told_after_it() {
+        let mut board = Board::default();
+        for seq in 1..=5 {
+            raise(
+                &mut board,
+                seq,
+                "system_failure",
+                &seq.to_string(),
+                seq as i64,
+            );
+        }
+        assert_eq!(board.mute(|_| true), 0);
+        assert!(board.newest_first().is_empty());
+        assert_eq!(board.mute(|_| false), 5);
+        assert_eq!(board.newest_first().len(), 5);
+        let due: Vec<u64> = board.due(Tick(10)).iter().map(|open| open.seq).collect();
+        assert_eq!(due, [3, 4, 5]);
+        board.told(3, Tick(10));
+        board.close(4);
+        assert_eq!(board.due(Tick(10)).len(), 1);
+        board.mute(|_| true);
+        assert!(board.due(Tick(10)).is_empty());
     }
 
     #[test]

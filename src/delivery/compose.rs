@@ -36,6 +36,8 @@ pub struct Status {
     pub work: usize,
     /// `ORCH_IDLE`.
     pub idle: usize,
+    /// The event that opened the newest critical: what tells that one is new where the counts are the same.
+    pub newest: Option<u64>,
 }
 
 impl Status {
@@ -49,6 +51,7 @@ impl Status {
         };
         let mut status = Self {
             critical: open.len(),
+            newest: open.first().map(|open| open.seq),
             need: count(Class::Need),
             limit: count(Class::Limit),
             down: count(Class::Down),
@@ -194,12 +197,15 @@ pub(super) fn message(waiting: &[Waiting]) -> TmuxText {
     TmuxText::expanded(&format!("{head}{text}{more}"), MESSAGE)
 }
 
-/// What was held back, for people.
-pub(super) fn digest(held: &Held) -> String {
+/// What was held back, for people; `mutes` are the filters of those that ended since.
+pub(super) fn digest(held: &Held, mutes: &[String]) -> String {
     let total: u64 = held.values().sum();
     let parts: Vec<String> = held
         .iter()
-        .map(|(verdict, n)| format!("{n} {}", words(*verdict)))
+        .map(|(verdict, n)| match verdict {
+            Verdict::Muted if !mutes.is_empty() => format!("{n} muted ({})", mutes.join(", ")),
+            _ => format!("{n} {}", words(*verdict)),
+        })
         .collect();
     format!("{total} not shown: {}; see `orch events`", parts.join(", "))
 }
@@ -226,6 +232,9 @@ mod tests {
             severity,
             fingerprint: None,
             kind: "violation".into(),
+            session: None,
+            pane: None,
+            source: "dev".into(),
             place: "alpha:1".into(),
             message: message.into(),
             since: Tick(0),
@@ -245,6 +254,7 @@ mod tests {
                 Fingerprint::of(&event),
                 &event,
                 place.into(),
+                false,
                 Tick(seq as i64),
             );
         }
@@ -277,7 +287,13 @@ mod tests {
         ] {
             let mut event = event(seq, kind, Severity::Critical, "m");
             event.pane = Some(crate::tmux::PaneId(pane));
-            board.raise(Fingerprint::of(&event), &event, String::new(), Tick(0));
+            board.raise(
+                Fingerprint::of(&event),
+                &event,
+                String::new(),
+                false,
+                Tick(0),
+            );
         }
         let mut roster = Roster::default();
         for id in 3..6 {
@@ -318,8 +334,13 @@ mod tests {
     fn a_digest_counts_by_reason() {
         let held = [(Verdict::Duplicate, 2599), (Verdict::RateLimited, 40)].into();
         assert_eq!(
-            digest(&held),
+            digest(&held, &[]),
             "2639 not shown: 2599 said before, 40 over the limit; see `orch events`"
+        );
+        let muted = [(Verdict::Muted, 3)].into();
+        assert_eq!(
+            digest(&muted, &["type=a".into(), "pane=%3".into()]),
+            "3 not shown: 3 muted (type=a, pane=%3); see `orch events`"
         );
     }
 }

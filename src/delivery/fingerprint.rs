@@ -1,7 +1,5 @@
 //! When two events say the same. Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Severity};
@@ -12,18 +10,37 @@ use crate::event::{Event, Severity};
 #[serde(transparent)]
 pub struct Fingerprint(u64);
 
+/// Equal for events that look alike: as [`Fingerprint`], and the digits of criticals are replaced too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Shape(u64);
+
 impl Fingerprint {
     /// Of an event.
     pub fn of(event: &Event) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (&event.kind, event.severity, &event.source, event.pane).hash(&mut hasher);
-        if event.severity == Severity::Critical {
-            event.message.hash(&mut hasher);
-        } else {
-            without_digits(&event.message).hash(&mut hasher);
+        match event.severity {
+            Severity::Critical => Self(hash(event, &event.message)),
+            _ => Self(hash(event, &without_digits(&event.message))),
         }
-        Self(hasher.finish())
     }
+}
+
+impl Shape {
+    /// Of an event.
+    pub(crate) fn of(event: &Event) -> Self {
+        Self(hash(event, &without_digits(&event.message)))
+    }
+}
+
+/// FNV-1a: the same in every version of orch, since fingerprints are kept on disk.
+fn hash(event: &Event, message: &str) -> u64 {
+    let pane = event.pane.map(|pane| pane.to_string()).unwrap_or_default();
+    let severity = event.severity.as_str();
+    let parts = [&event.kind, severity, &event.source, &pane, message];
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn without_digits(text: &str) -> String {
@@ -67,6 +84,13 @@ pub(super) mod tests {
         assert!(!same(Severity::High, "step 7", "step"));
         assert!(!same(Severity::Critical, "exit 1", "exit 137"));
         assert!(same(Severity::Critical, "exit 1", "exit 1"));
+        let [a, b] = ["exit 1", "exit 137"].map(|text| event(1, "x", Severity::Critical, text));
+        assert!(Shape::of(&a) == Shape::of(&b));
+        assert_eq!(
+            Fingerprint::of(&a).0,
+            0x441e_c744_0977_34d9,
+            "what is on disk means the same in every version"
+        );
     }
 
     #[test]

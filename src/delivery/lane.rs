@@ -96,6 +96,13 @@ impl Lane {
         }
     }
 
+    /// As if everything had been taken just now: for a history that is not known.
+    pub fn spend(&mut self, now: Tick) {
+        self.level = self.burst() * self.period;
+        self.touched = now;
+        self.ring = (0..self.limit).map(|_| now).collect();
+    }
+
     fn burst(&self) -> i64 {
         match self.limit {
             0 => 0,

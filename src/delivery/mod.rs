@@ -2,12 +2,19 @@
 //! refuses to know how events come about.
 
 mod board;
+mod breaker;
+mod clock;
 mod compose;
+mod demotion;
 mod desk;
 mod fingerprint;
 mod lane;
+mod loops;
+mod mute;
 mod run;
 mod sinks;
+mod starts;
+mod store;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +22,11 @@ pub use compose::Status;
 pub use desk::{Action, Desk, MESSAGE_GAP, MESSAGE_SHOWN, Memory};
 pub use fingerprint::Fingerprint;
 pub use lane::{Lane, Tick};
-pub use run::{Control, Delivery, Parts, Snapshot, StatusSink, start};
+pub use mute::{BadMute, Filter, LONGEST_MUTE, Mute, Which};
+pub use run::{Control, Delivery, Ended, MuteState, Parts, Snapshot, StatusSink, start};
 
 use crate::event::{Severity, Verdict};
+use crate::tmux::id::PaneId;
 
 /// How delivery is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +39,8 @@ pub struct Config {
     pub period_ms: i64,
     /// Critical notifications in 60 s.
     pub critical_rate_limit: u32,
+    /// Different things that one source may claim critical in 10 min before its claims go as high.
+    pub source_critical_limit: u32,
     /// Notifications that may wait for a client.
     pub queue_size: usize,
     /// Whether messages are shown to clients.
@@ -45,6 +56,7 @@ impl Default for Config {
             rate_limit: 10,
             period_ms: 60_000,
             critical_rate_limit: 10,
+            source_critical_limit: 20,
             queue_size: 100,
             messages: true,
             status: true,
@@ -63,6 +75,9 @@ pub(crate) struct Waiting {
     /// For forgetting it again; a repeat has none.
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) kind: String,
+    pub(crate) session: Option<String>,
+    pub(crate) pane: Option<PaneId>,
+    pub(crate) source: String,
     pub(crate) place: String,
     pub(crate) message: String,
     /// When it began to wait.

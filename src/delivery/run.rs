@@ -1,18 +1,22 @@
-//! Delivery's run loop: feeds the desk with events, clients and time, and carries out its actions. Owns the files
-//! that let limits survive a restart.
+//! Delivery's run loop: feeds the desk with events, clients and time, and carries out its actions. Decides nothing
+//! itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Local, TimeDelta};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::sinks::{message, status};
-use super::{Action, Config, Desk, Memory, Status, Tick};
+use super::store::{self, Found, Saved};
+use super::{Action, BadMute, Config, Desk, Filter, Mute, Status, Which};
 use crate::bus::Bus;
 use crate::event::{Event, Verdict};
 use crate::panes::Roster;
@@ -33,8 +37,42 @@ pub enum Control {
     Clear(oneshot::Sender<usize>),
     /// Somebody has seen to the condition of this event; answers whether one was open.
     Acknowledge(u64, oneshot::Sender<bool>),
+    /// Do not tell what this filter covers, for so long.
+    Mute(
+        Vec<String>,
+        Duration,
+        oneshot::Sender<Result<MuteState, BadMute>>,
+    ),
+    /// End the mute of this number or filter, or every one.
+    Unmute(Option<Vec<String>>, oneshot::Sender<Result<Ended, BadMute>>),
+    /// The mutes that hold.
+    Mutes(oneshot::Sender<Vec<MuteState>>),
     /// Other limits from now on.
     Configure(Config),
+}
+
+/// A mute as people see it, by the wall clock.
+#[derive(Debug, Clone, Serialize)]
+pub struct MuteState {
+    /// For `unmute`.
+    pub id: u64,
+    /// The terms of its filter.
+    pub filter: Vec<String>,
+    /// Since when.
+    pub since: DateTime<Local>,
+    /// Until when.
+    pub until: DateTime<Local>,
+    /// Events that it kept from a person.
+    pub held: u64,
+}
+
+/// What ending mutes came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ended {
+    /// Those that ended.
+    pub ended: Vec<MuteState>,
+    /// Conditions that are shown again.
+    pub shown_again: usize,
 }
 
 /// Delivery at a glance.
@@ -67,6 +105,8 @@ pub struct Parts {
     pub events: mpsc::Receiver<Arc<Event>>,
     /// Events that the last run left without an outcome.
     pub left_over: Vec<Event>,
+    /// Whether there was a run before this one.
+    pub resumes: bool,
     /// For receipts, outcomes and digests.
     pub bus: Bus,
     /// Who is there.
@@ -97,18 +137,6 @@ struct Running {
     wanted: watch::Sender<status::Wanted>,
 }
 
-/// The wall clock at the start, and the monotonic one from there on.
-struct Clock {
-    wall: i64,
-    started: Instant,
-}
-
-impl Clock {
-    fn now(&self) -> Tick {
-        Tick(self.wall + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX / 2))
-    }
-}
-
 /// The sink of the status variables, to be run beside delivery, and again should it fail.
 #[derive(Debug, Clone)]
 pub struct StatusSink {
@@ -133,18 +161,7 @@ pub fn start(
     let (snapshot, snapshot_rx) = watch::channel(Snapshot::default());
     let (wanted, wanted_rx) = watch::channel(status::Wanted::default());
     let (shown, shown_rx) = mpsc::channel(4);
-    let clock = Clock {
-        wall: chrono::Local::now().timestamp_millis(),
-        started: Instant::now(),
-    };
-    let mut desk = Desk::new(parts.config.clone());
-    match load(&parts.memory) {
-        Ok(Some(memory)) => desk.restore(memory, clock.now()),
-        Ok(None) => {}
-        Err(error) => {
-            tracing::warn!(target: "orch::delivery", "{}: {error}; starting afresh", parts.memory.display());
-        }
-    }
+    let (desk, clock) = take_up(&parts);
     let sink = parts.config.status.then(|| StatusSink {
         tmux: parts.tmux.clone(),
         wanted: wanted_rx,
@@ -191,11 +208,14 @@ impl Running {
         stop: CancellationToken,
     ) {
         let now = self.clock.now();
-        let resolved: Vec<Action> = left_over
+        let mut actions: Vec<Action> = left_over
             .iter()
             .map(|event| self.desk.accept_left_over(event, now))
             .collect();
-        self.carry_out(resolved).await;
+        actions.extend(self.desk.started(now));
+        // This start is remembered even if nothing else of the run is.
+        self.save(true).await;
+        self.carry_out(actions).await;
         let first = roster.borrow_and_update().clone();
         self.see(first).await;
         let mut tick = tokio::time::interval(TICK);
@@ -318,13 +338,54 @@ impl Running {
                 self.unsaved = true;
                 let _ = reply.send(self.desk.acknowledge(seq));
             }
+            Control::Mute(terms, span, reply) => {
+                let _ = reply.send(self.mute(&terms, span).await);
+                self.save(true).await;
+            }
+            Control::Unmute(which, reply) => {
+                let _ = reply.send(self.unmute(which));
+                self.save(true).await;
+            }
+            Control::Mutes(reply) => {
+                let mutes = self.desk.mutes().iter();
+                let _ = reply.send(mutes.map(|mute| self.state_of(mute)).collect());
+            }
             Control::Configure(config) => self.desk.configure(config, self.clock.now()),
         }
         self.publish();
     }
 
+    async fn mute(&mut self, terms: &[String], span: Duration) -> Result<MuteState, BadMute> {
+        let milliseconds = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let filter = Filter::parse(terms)?;
+        let (mute, actions) = self.desk.mute(filter, milliseconds, self.clock.now())?;
+        self.carry_out(actions).await;
+        Ok(self.state_of(&mute))
+    }
+
+    fn unmute(&mut self, which: Option<Vec<String>>) -> Result<Ended, BadMute> {
+        let which = which.map_or(Ok(Which::All), |words| Which::parse(&words))?;
+        let (ended, shown_again) = self.desk.unmute(&which, self.clock.now());
+        Ok(Ended {
+            ended: ended.iter().map(|mute| self.state_of(mute)).collect(),
+            shown_again,
+        })
+    }
+
+    fn state_of(&self, mute: &Mute) -> MuteState {
+        let (wall, now) = (Local::now(), self.clock.now());
+        MuteState {
+            id: mute.id,
+            filter: mute.filter.terms(),
+            since: wall - TimeDelta::milliseconds(now.since(mute.since)),
+            until: wall + TimeDelta::milliseconds(mute.until.since(now)),
+            held: mute.held,
+        }
+    }
+
     async fn carry_out(&mut self, actions: Vec<Action>) {
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Outcome(outcome) => {
                     *self.outcomes.entry(outcome.result).or_default() += 1;
@@ -343,6 +404,11 @@ impl Running {
                     tokio::spawn(async move { message::uncover(&tmux, clients).await });
                 }
                 Action::Show { clients, text } => {
+                    let (clients, refused) = self.desk.let_out(clients, self.clock.now());
+                    actions.extend(refused);
+                    if clients.is_empty() {
+                        continue;
+                    }
                     // On disk first: a restart right after must know that this client was shown something.
                     self.save(true).await;
                     let (tmux, shown) = (self.tmux.clone(), self.shown.clone());
@@ -386,29 +452,39 @@ impl Running {
             return;
         }
         (self.unsaved, self.saved) = (false, Instant::now());
-        let (path, memory) = (self.memory.clone(), self.desk.memory());
-        let saved = tokio::task::spawn_blocking(move || store(&path, &memory)).await;
+        let memory = Saved::new(self.clock.stamp(), self.desk.memory());
+        let path = self.memory.clone();
+        let saved = tokio::task::spawn_blocking(move || store::store(&path, &memory)).await;
         if let Ok(Err(error)) = saved {
             tracing::warn!(target: "orch::delivery", "cannot save {}: {error}", self.memory.display());
         }
     }
 }
 
-fn load(path: &std::path::Path) -> std::io::Result<Option<Memory>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// A desk that knows what the last run knew. Where that is lost it begins with its limits spent: nobody gets a fresh
+/// burst by a damaged file.
+fn take_up(parts: &Parts) -> (Desk, Clock) {
+    let path = &parts.memory;
+    let mut desk = Desk::new(parts.config.clone());
+    match store::load(path) {
+        Found::Saved(saved) => {
+            let clock = Clock::start(Some(&saved.stamp));
+            desk.restore(saved.memory, clock.now());
+            return (desk, clock);
+        }
+        Found::Nothing if !parts.resumes => return (desk, Clock::start(None)),
+        Found::Nothing => {
+            tracing::warn!(target: "orch::delivery", "{} is missing: beginning with all limits spent, and no mutes", path.display());
+        }
+        Found::Unusable(why) => {
+            let aside = match store::put_aside(path) {
+                Ok(aside) => format!("it is now {}", aside.display()),
+                Err(error) => format!("it stays there: {error}"),
+            };
+            tracing::warn!(target: "orch::delivery", "{} cannot be used: {why}; {aside}; beginning with all limits spent, and no mutes", path.display());
+        }
     }
-}
-
-/// Old or new, never half: a temporary file in the same directory, then a rename.
-fn store(path: &std::path::Path, memory: &Memory) -> std::io::Result<()> {
-    let bytes = serde_json::to_vec(memory)?;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)
+    let clock = Clock::start(None);
+    desk.assume_spent(clock.now());
+    (desk, clock)
 }

@@ -151,6 +151,12 @@ fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> deli
         &(1..=10),
         "notifications a minute",
     );
+    let claims = section.integer(
+        "source_critical_limit",
+        20,
+        &(1..=1000),
+        "different things a source may claim critical in 10 minutes",
+    );
     let sinks = section.list("sinks", "message or status", |node| {
         ["message", "status"]
             .into_iter()
@@ -163,6 +169,7 @@ fn delivery(section: &mut Section<'_>, monitoring: Monitoring, bus: Bus) -> deli
         rate_limit: rate.count as u32,
         period_ms: rate.seconds * 1000,
         critical_rate_limit: critical as u32,
+        source_critical_limit: claims as u32,
         queue_size: bus.queue_size as usize,
         messages: on("message"),
         status: on("status"),
@@ -274,11 +281,12 @@ mod tests {
         }
 
         let delivery = config(
-            "delivery: {critical_rate_limit: 3, sinks: [status]}\nevent_bus: {queue_size: 7}",
+            "delivery: {critical_rate_limit: 3, source_critical_limit: 5, sinks: [status]}\nevent_bus: {queue_size: 7}",
         )
         .delivery;
         let expected = delivery::Config {
             critical_rate_limit: 3,
+            source_critical_limit: 5,
             queue_size: 7,
             messages: false,
             ..default.delivery

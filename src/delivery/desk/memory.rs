@@ -1,10 +1,17 @@
 //! What the desk knows from one run to the next, so that a restart grants nobody a fresh burst.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::board::Board;
+use super::super::breaker::Breaker;
+use super::super::demotion::Sources;
 use super::super::fingerprint::Fingerprint;
 use super::super::lane::{Lane, Tick};
+use super::super::loops::Loops;
+use super::super::mute::Mutes;
+use super::super::starts::Starts;
 use super::Desk;
 use crate::event::Verdict;
 use crate::tmux::id::ClientName;
@@ -19,7 +26,13 @@ pub struct Memory {
     shown: Vec<(ClientName, Tick)>,
     digest_at: Option<Tick>,
     held: Vec<(Verdict, u64)>,
-    #[serde(default)]
+    held_mutes: Vec<String>,
+    held_since: Option<Tick>,
+    mutes: Mutes,
+    sources: Sources,
+    loops: Loops,
+    breaker: Breaker,
+    starts: Starts,
     server: Option<serde_json::Value>,
 }
 
@@ -30,34 +43,68 @@ impl Desk {
         self.critical.adopt(&memory.critical, now);
         self.server = memory.server;
         self.board = memory.board;
-        self.board.clamp(now);
+        self.mutes = memory.mutes;
+        self.sources = memory.sources;
+        self.loops = memory.loops;
+        self.breaker = memory.breaker;
+        self.starts = memory.starts;
+        let not_ahead = |at: Tick| at.min(now);
         self.told = memory
             .told
             .into_iter()
-            .map(|(f, at)| (f, at.min(now)))
+            .map(|(f, at)| (f, not_ahead(at)))
             .collect();
         self.shown = memory
             .shown
             .into_iter()
-            .map(|(c, at)| (c, at.min(now)))
+            .map(|(c, at)| (c, not_ahead(at)))
             .collect();
-        self.digest_at = memory.digest_at.map(|at| at.min(now));
+        self.digest.said = memory.digest_at.map(not_ahead);
         for (verdict, n) in memory.held {
-            self.hold(verdict, n, now);
+            self.digest.hold(verdict, n, now);
         }
+        self.digest.mutes = memory.held_mutes;
+        // Also where no run lasts as long as a digest takes to come.
+        self.digest.since = memory.held_since.map(not_ahead);
+        self.board.clamp(now);
+        self.mutes.clamp(now);
+        self.sources.clamp(now);
+        self.loops.clamp(now);
+        self.breaker.clamp(now);
+        self.starts.clamp(now);
     }
 
-    /// What the next run must know.
+    /// What the last run knew is lost: it may have shown as much as it was allowed to, so this one begins with
+    /// nothing left.
+    pub fn assume_spent(&mut self, now: Tick) {
+        self.ordinary.spend(now);
+        self.critical.spend(now);
+    }
+
+    /// What the next run must know. What still waits was not told; what is on its way may have been.
     pub fn memory(&self) -> Memory {
+        let waits: BTreeSet<Fingerprint> = self
+            .waiting
+            .iter()
+            .filter_map(|waiting| waiting.fingerprint)
+            .collect();
+        let told = self.told.iter().filter(|(f, _)| !waits.contains(f));
         Memory {
             ordinary: self.ordinary.clone(),
             critical: self.critical.clone(),
-            told: self.told.iter().map(|(f, at)| (*f, *at)).collect(),
+            told: told.map(|(f, at)| (*f, *at)).collect(),
             board: self.board.clone(),
             shown: self.shown.iter().map(|(c, at)| (c.clone(), *at)).collect(),
-            digest_at: self.digest_at,
+            digest_at: self.digest.said,
+            held: self.digest.held.iter().map(|(v, n)| (*v, *n)).collect(),
+            held_mutes: self.digest.mutes.clone(),
+            held_since: self.digest.since,
+            mutes: self.mutes.clone(),
+            sources: self.sources.clone(),
+            loops: self.loops.clone(),
+            breaker: self.breaker.clone(),
+            starts: self.starts.clone(),
             server: self.server.clone(),
-            held: self.held.iter().map(|(v, n)| (*v, *n)).collect(),
         }
     }
 }

@@ -48,7 +48,9 @@ pub(crate) async fn run(tmux: Tmux, mut wanted: watch::Receiver<Wanted>, stop: C
     };
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut critical = 0;
+    // What of the present publication is critical: another count, or another newest one, is news.
+    let of = |status: &Status| (status.critical, status.newest);
+    let mut critical = (0, None);
     let mut last = Instant::now() - GAP.1;
     loop {
         tokio::select! {
@@ -59,23 +61,26 @@ pub(crate) async fn run(tmux: Tmux, mut wanted: watch::Receiver<Wanted>, stop: C
                     stop.cancelled().await;
                     break;
                 }
-                let news = wanted.borrow().status.critical != critical;
-                let gap = if news { GAP.0 } else { GAP.1 };
-                let due = last + gap;
-                // What becomes critical while an ordinary change waits does not wait with it.
-                while Instant::now() < due && !stop.is_cancelled() {
+                // What becomes critical while an ordinary change waits does not wait with it; between any two
+                // publications there is the shorter gap, however much becomes critical.
+                while !stop.is_cancelled() {
+                    let news = of(&wanted.borrow_and_update().status) != critical;
+                    let due = last + if news { GAP.0 } else { GAP.1 };
+                    if Instant::now() >= due {
+                        break;
+                    }
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
                         () = stop.cancelled() => {}
                         changed = wanted.changed() => {
-                            if changed.is_err() || wanted.borrow().status.critical != critical {
+                            if changed.is_err() {
                                 break;
                             }
                         }
                     }
                 }
                 let now = wanted.borrow_and_update().clone();
-                critical = now.status.critical;
+                critical = of(&now.status);
                 last = Instant::now();
                 published.publish(&tmux, now).await;
             }
