@@ -40,7 +40,7 @@ fn main() {
             together: 100_000,
             one_by_one: 500,
             syncs: 200,
-            lines: 100_000,
+            lines: 1_000_000,
         }
     } else {
         Plan {

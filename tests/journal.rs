@@ -389,7 +389,17 @@ fn f03_old_days_are_compressed_and_deleted_behind_a_running_orchestrator() {
         names.sort();
         names
     };
-    stage.run_configured("retention: {days: 15, compress_after_days: 10}");
+    stage.run_configured("retention: {days: 0, max_mb: 0, compress_after_days: 0}");
+    stage.wait_until("housekeeping has been here", || {
+        directory(&stage).join(".checkpoint").exists()
+    });
+    assert_eq!(names().len(), 21);
+    // In force at once.
+    stage.write(
+        "orch.yaml",
+        "retention: {days: 15, compress_after_days: 10}",
+    );
+    stage.signal(Signal::HUP);
     stage.wait_until("all is compressed and deleted", || {
         let names = names();
         names.iter().filter(|name| name.ends_with(".zst")).count() == 5

@@ -1,8 +1,10 @@
 //! Why the journal cannot take a line.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk;
 use super::files::ReadError;
 
 /// The journal cannot take a line.
@@ -38,4 +40,39 @@ pub enum AppendError {
     /// The writer has ended.
     #[error("the journal is closed")]
     Closed,
+}
+
+/// Why a group is not on disk. Nothing of it stands in the file, or will be cut before anything else is written.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// No room.
+    Full(AppendError),
+    /// The disk took it, and could not say that it holds it.
+    Unsynced(AppendError),
+    /// Something else.
+    Other(AppendError),
+}
+
+impl Trouble {
+    pub(super) fn error(&self) -> &AppendError {
+        match self {
+            Self::Full(error) | Self::Unsynced(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> AppendError {
+    AppendError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+pub(super) fn trouble(what: &'static str, path: &Path, source: io::Error) -> Trouble {
+    if disk::is_full(&source) {
+        Trouble::Full(failed(what, path, source))
+    } else {
+        Trouble::Other(failed(what, path, source))
+    }
 }

@@ -2,9 +2,7 @@
 //! of its own that yields to everybody. A day is there whole at every instant, in one form or the other; the day that
 //! is written is never touched.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +11,11 @@ use chrono::NaiveDate;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::{Disk, How};
+use super::disk::Disk;
 use super::error::AppendError;
 use super::files::{self, Day};
 use super::numbers;
+use super::pack::{self, Undone, failed};
 use super::queue::Accepted;
 use super::survey::{self, Survey};
 use crate::event::Draft;
@@ -41,11 +40,6 @@ impl Default for Retention {
         }
     }
 }
-
-/// Read, compressed or compared at once, in bytes.
-const CHUNK: usize = 1 << 18;
-/// How hard it is compressed.
-const LEVEL: i32 = 3;
 
 /// What is to be recorded before it is done; the answer comes once it is on disk.
 pub(super) type Record = (Draft, Accepted);
@@ -73,31 +67,6 @@ pub(super) struct Round {
     pub(super) end: Option<(NaiveDate, u64)>,
 }
 
-/// Why a round did not do all that it had to.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Undone {
-    #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error(transparent)]
-    Read(#[from] files::ReadError),
-    #[error("the compressed form of {} is not the same; it stays as it is", .0.display())]
-    Differs(PathBuf),
-    #[error("stopped")]
-    Stopped,
-}
-
-fn failed<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Undone + use<'p> {
-    move |source| Undone::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
-}
-
 /// Starts a round on a thread of its own, which neither a runtime nor the end of the process waits for: it may be
 /// killed at any point.
 pub(super) fn start(round: Round) -> io::Result<Keeper> {
@@ -116,7 +85,8 @@ pub(super) fn start(round: Round) -> io::Result<Keeper> {
             };
             let stopped = || stopped.load(Ordering::Relaxed);
             match round.run(&record, &stopped) {
-                Ok(()) | Err(Undone::Stopped) => {}
+                Ok(()) => {}
+                Err(_) if stopped() => {}
                 Err(error) => tracing::error!(target: "orch::journal", "{error}"),
             }
         })?;
@@ -158,7 +128,10 @@ impl Round {
                 return Err(Undone::Stopped);
             }
             if !day.packed && self.is_older(day.day, self.retention.compress_after_days) {
-                keep(&mut result, self.pack(&day, stopped));
+                keep(
+                    &mut result,
+                    pack::pack(&*self.disk, &self.dir, &day, stopped),
+                );
             }
         }
         keep(&mut result, self.checkpoint());
@@ -245,73 +218,6 @@ impl Round {
         Ok(Draft::new("status_update", "journal", text).with_data(data))
     }
 
-    /// Compresses a closed day: written under another name, synced, compared, named; only then the plain one goes.
-    fn pack(&self, day: &Day, stopped: &dyn Fn() -> bool) -> Result<(), Undone> {
-        let packed = files::packed_path_of(&self.dir, day.day);
-        let temporary = packed.with_extension("zst.tmp");
-        let done = self.pack_to(day, &temporary, &packed, stopped);
-        if done.is_err() {
-            let _ = self.disk.remove(&temporary);
-        }
-        done
-    }
-
-    fn pack_to(
-        &self,
-        day: &Day,
-        temporary: &Path,
-        packed: &Path,
-        stopped: &dyn Fn() -> bool,
-    ) -> Result<(), Undone> {
-        let plain = File::open(&day.path).map_err(failed("read", &day.path))?;
-        let before = plain.metadata().map_err(failed("read", &day.path))?;
-        let file = self
-            .disk
-            .open(temporary, How::Anew)
-            .map_err(failed("write", temporary))?;
-        let output = Output {
-            disk: &*self.disk,
-            file: &file,
-        };
-        let compress = || {
-            let mut encoder = zstd::Encoder::new(output, LEVEL)?;
-            encoder.include_checksum(true)?;
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                match (&plain).read(&mut buffer)? {
-                    _ if stopped() => return Ok(false),
-                    0 => break,
-                    read => io::Write::write_all(&mut encoder, &buffer[..read])?,
-                }
-            }
-            encoder.finish()?;
-            self.disk.sync(&file)?;
-            Ok(true)
-        };
-        if !compress().map_err(failed("compress", &day.path))? {
-            return Err(Undone::Stopped);
-        }
-        drop(file);
-        if !same(&day.path, temporary, stopped).map_err(failed("compare", temporary))? {
-            return Err(Undone::Differs(day.path.clone()));
-        }
-        let name = || {
-            self.disk.rename(temporary, packed)?;
-            self.disk.sync_directory(&self.dir)
-        };
-        name().map_err(failed("name", packed))?;
-        let after = std::fs::metadata(&day.path).map_err(failed("read", &day.path))?;
-        let unlike = |there: &std::fs::Metadata| {
-            (there.ino(), there.len(), there.mtime(), there.mtime_nsec())
-        };
-        if unlike(&before) != unlike(&after) {
-            return Err(Undone::Differs(day.path.clone()));
-        }
-        self.disk
-            .remove(&day.path)
-            .map_err(failed("delete", &day.path))
-    }
-
     /// Reads on from the last checkpoint and writes the next.
     fn checkpoint(&self) -> Result<(), Undone> {
         let days = files::days(&self.dir)?;
@@ -323,45 +229,6 @@ impl Round {
         }
         survey::save(&*self.disk, &self.dir, &survey)
             .map_err(failed("write the checkpoint in", &self.dir))
-    }
-}
-
-/// Whether a compressed file holds what a plain one does.
-fn same(plain: &Path, packed: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
-    let mut plain = File::open(plain)?;
-    let mut packed = zstd::Decoder::new(File::open(packed)?)?;
-    let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
-    loop {
-        let read = plain.read(&mut ours)?;
-        if stopped() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        if read == 0 {
-            return Ok(packed.read(&mut theirs)? == 0);
-        }
-        match packed.read_exact(&mut theirs[..read]) {
-            Ok(()) if ours[..read] == theirs[..read] => {}
-            Ok(()) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Where compressed bytes go.
-struct Output<'d> {
-    disk: &'d dyn Disk,
-    file: &'d File,
-}
-
-impl io::Write for Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.append(self.file, bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

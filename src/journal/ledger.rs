@@ -9,10 +9,10 @@ use chrono::{DateTime, FixedOffset, NaiveDate};
 use serde_json::json;
 
 use super::disk::Disk;
-use super::error::AppendError;
+use super::error::{AppendError, Trouble};
 use super::queue::{Accepted, Group, Limit, Queue, Waiting};
 use super::reserve::Reserve;
-use super::tail::{Tail, Trouble};
+use super::tail::Tail;
 use crate::event::{Body, Draft, Event, stamp};
 
 /// A group: bounds how long a critical event waits for the disk.
@@ -192,7 +192,8 @@ impl Ledger {
         }
     }
 
-    /// Takes an event of the journal's own, which goes before everything else and is never refused.
+    /// Takes an event of the journal's own, which goes before everything else and is never refused. It has the
+    /// severity of its type, whatever the configuration gives to that: this is below the bus, which knows.
     pub(super) fn say(&mut self, draft: Draft, accepted: Option<Accepted>) {
         match Body::event(&draft) {
             Ok(body) => self.queue.push_own(Waiting {

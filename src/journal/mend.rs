@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::disk::{Disk, How};
+use super::error::{Trouble, failed, trouble};
 use super::numbers;
-use super::tail::{Sheet, Trouble, failed, trouble};
+
 use crate::event::Draft;
 
 /// Read or copied at once, in bytes.
@@ -45,11 +46,11 @@ pub(super) struct Mended {
 }
 
 impl Mended {
-    pub(super) fn new(what: &'static str, sheet: &Sheet) -> Self {
+    pub(super) fn new(what: &'static str, path: &Path, offset: u64) -> Self {
         Self {
             what,
-            path: sheet.path.clone(),
-            offset: sheet.length,
+            path: path.to_owned(),
+            offset,
             bytes: 0,
             brought_back: None,
             lost: None,

@@ -13,6 +13,7 @@ mod housekeeping;
 mod ledger;
 mod mend;
 mod numbers;
+mod pack;
 mod query;
 mod queue;
 mod repair;

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, How};
-use super::error::AppendError;
+use super::error::{AppendError, failed};
 use super::files;
+use super::mend;
 use super::survey::{self, Survey};
-use super::{mend, tail};
 use crate::event::{Event, Line, Received};
 
 /// A torn tail that was cut.
@@ -74,7 +74,7 @@ pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Left, AppendError> 
 
 /// First the copy, on disk, then the cut.
 fn cut(disk: &dyn Disk, path: &Path, offset: u64, bytes: u64) -> Result<Repair, AppendError> {
-    let failed = |source| tail::failed("cut a torn line off", path, source);
+    let failed = |source| failed("cut a torn line off", path, source);
     let file = disk.open(path, How::Append).map_err(failed)?;
     let copy = mend::set_aside(disk, path, &file, offset..offset + bytes);
     disk.cut(&file, offset)

@@ -10,28 +10,9 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 
 use super::disk::{self, Disk, How};
-use super::error::AppendError;
+use super::error::{AppendError, Trouble, failed, trouble};
 use super::files;
 use super::mend::{self, Lost, Mended};
-
-/// Why a group is not on disk. Nothing of it stands in the file, or will be cut before anything else is written.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// No room.
-    Full(AppendError),
-    /// The disk took it, and could not say that it holds it.
-    Unsynced(AppendError),
-    /// Something else.
-    Other(AppendError),
-}
-
-impl Trouble {
-    pub(super) fn error(&self) -> &AppendError {
-        match self {
-            Self::Full(error) | Self::Unsynced(error) | Self::Other(error) => error,
-        }
-    }
-}
 
 /// The file of a day, open.
 #[derive(Debug)]
@@ -180,7 +161,8 @@ impl Tail {
             sheet.file = file;
             named.map_err(|e| Trouble::Unsynced(failed("sync the name of", &sheet.path, e)))?;
             sheet.suspect = false;
-            self.mended.push(Mended::new("unsynced", sheet));
+            self.mended
+                .push(Mended::new("unsynced", &sheet.path, sheet.length));
         }
         Ok(())
     }
@@ -192,7 +174,7 @@ impl Tail {
             return Ok(());
         };
         let (day, held, length) = (old.day, old.numbers, old.length);
-        let mut mended = Mended::new(what, old);
+        let mut mended = Mended::new(what, &old.path, old.length);
         mended.moved_to = mend::name_of(&old.file).filter(|_| what == "renamed");
         let (mut sheet, found) = self.open(day)?;
         mended.offset = sheet.length;
@@ -244,8 +226,10 @@ impl Tail {
         };
         let file = opened.map_err(|e| trouble("open", &path, e))?;
         // The name of a new file is as durable as what stands in it.
-        if let Err(error) = self.disk.sync_directory(&self.dir) {
-            tracing::warn!(target: "orch::journal", "cannot sync {}: {error}", self.dir.display());
+        match self.disk.sync_directory(&self.dir) {
+            // There are file systems that know of no such thing.
+            Err(error) if !is_unknown(&error) => return Err(trouble("sync", &self.dir, error)),
+            _ => {}
         }
         let length = file
             .metadata()
@@ -276,7 +260,7 @@ impl Sheet {
 
     /// The file has `now` bytes, and not those that were left there. Half a line at its end is kept aside and cut.
     fn settle(&mut self, disk: &dyn Disk, what: &'static str, now: u64) -> Result<Mended, Trouble> {
-        let mut mended = Mended::new(what, self);
+        let mut mended = Mended::new(what, &self.path, self.length);
         let torn = mend::torn(&self.file, now);
         let whole = now - torn;
         if torn > 0 {
@@ -298,22 +282,11 @@ impl Sheet {
     }
 }
 
+fn is_unknown(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    matches!(error.kind(), InvalidInput | Unsupported)
+}
+
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-}
-
-pub(super) fn failed(what: &'static str, path: &Path, source: io::Error) -> AppendError {
-    AppendError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-pub(super) fn trouble(what: &'static str, path: &Path, source: io::Error) -> Trouble {
-    if disk::is_full(&source) {
-        Trouble::Full(failed(what, path, source))
-    } else {
-        Trouble::Other(failed(what, path, source))
-    }
 }

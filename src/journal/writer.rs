@@ -198,7 +198,7 @@ pub fn open(
 /// A directory in which nothing can be made is found now and not at the first event; one that is merely full is not
 /// refused, since room may come.
 fn writable(dir: &Path) -> Result<(), AppendError> {
-    match tempfile::Builder::new().prefix(".try-").tempfile_in(dir) {
+    match tempfile::tempfile_in(dir) {
         Err(source) if !super::disk::is_full(&source) => Err(AppendError::Unwritable {
             path: dir.to_owned(),
             source,
