@@ -18,7 +18,7 @@ use super::sinks::{message, status};
 use super::store::{self, Found, Saved};
 use super::{Action, BadMute, Config, Desk, Filter, Mute, Status, Which};
 use crate::bus::Bus;
-use crate::event::{Event, Verdict};
+use crate::event::{Event, Severity, Verdict};
 use crate::panes::Roster;
 use crate::tmux::client::{SendError, Tmux};
 use crate::tmux::id::ClientName;
@@ -248,10 +248,8 @@ impl Running {
                     if read == 0 {
                         break;
                     }
-                    for event in batch.drain(..) {
-                        self.decide(&event).await;
-                    }
-                    self.publish();
+                    self.decide(&batch).await;
+                    batch.clear();
                 }
                 () = stop.cancelled() => break,
             }
@@ -284,20 +282,29 @@ impl Running {
             tokio::select! {
                 settled = &mut settled, if last.is_none() => last = Some(settled),
                 event = events.recv() => match event {
-                    Some(event) => self.decide(&event).await,
+                    Some(event) => self.decide(&[event]).await,
                     None => return,
                 },
             }
         }
     }
 
-    async fn decide(&mut self, event: &Event) {
-        self.decided = self.decided.max(event.seq);
-        let place = self.place_of(event);
-        let actions = self.desk.accept(event, place, self.clock.now());
-        // What stands open may have changed, also where nothing has its outcome yet.
+    async fn decide(&mut self, events: &[Arc<Event>]) {
+        let mut actions = Vec::new();
+        for event in events {
+            self.decided = self.decided.max(event.seq);
+            let place = self.place_of(event);
+            actions.extend(self.desk.accept(event, place, self.clock.now()));
+        }
+        // The segment first. What stands open may have changed, also where nothing has its outcome yet; and an outcome
+        // is the last word: what a critical has opened is on disk before it.
+        self.publish();
         self.unsaved = true;
+        if events.iter().any(|e| e.severity == Severity::Critical) {
+            self.save(true).await;
+        }
         self.carry_out(actions).await;
+        self.publish();
     }
 
     /// `session:window` as orch knows it, never as a producer says.
@@ -335,8 +342,9 @@ impl Running {
                 self.carry_out(actions).await;
             }
             Control::Acknowledge(seq, reply) => {
-                self.unsaved = true;
-                let _ = reply.send(self.desk.acknowledge(seq));
+                let known = self.desk.acknowledge(seq);
+                self.save(true).await;
+                let _ = reply.send(known);
             }
             Control::Mute(terms, span, reply) => {
                 let _ = reply.send(self.mute(&terms, span).await);
