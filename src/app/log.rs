@@ -10,7 +10,7 @@ use crate::paths::Root;
 
 /// Who writes diagnostics: the targets `orch::NAME`, as `orch logs NAME` takes them.
 pub const COMPONENTS: &[&str] = &[
-    "api", "app", "bus", "config", "delivery", "journal", "roster", "tmux",
+    "api", "app", "bus", "config", "delivery", "journal", "roster", "spool", "state", "tmux",
 ];
 
 /// Writes to the file, and to stderr when a person looks at it.
