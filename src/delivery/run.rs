@@ -26,7 +26,7 @@ use crate::tmux::id::ClientName;
 /// How often time is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Events that are decided on before anything else gets its turn.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 /// The memory is saved at most this often, besides before each message.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -278,13 +278,17 @@ impl Running {
         };
         tokio::pin!(settled);
         let mut last = None;
+        let mut batch = Vec::with_capacity(BATCH);
         while last.is_none_or(|last| self.decided < last) {
             tokio::select! {
                 settled = &mut settled, if last.is_none() => last = Some(settled),
-                event = events.recv() => match event {
-                    Some(event) => self.decide(&[event]).await,
-                    None => return,
-                },
+                read = events.recv_many(&mut batch, BATCH) => {
+                    if read == 0 {
+                        return;
+                    }
+                    self.decide(&batch).await;
+                    batch.clear();
+                }
             }
         }
     }
