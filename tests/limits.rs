@@ -125,7 +125,7 @@ fn a_mute_from_the_command_line() {
     // Once it ends, what still holds is shown and told.
     let said = stage.orch(&["unmute", "1"]).well();
     assert!(
-        said.contains("held 1 event\n") && said.contains("1 of its conditions"),
+        said.contains("held 1 event\n") && said.contains("shown again: 1"),
         "{said}"
     );
     stage.wait_until("it is in the segment", || criticals(&stage) == Some(1));

@@ -71,7 +71,7 @@ pub(super) fn unmute(global: &Global, args: Unmute) -> Done {
         );
     }
     match done["shown_again"].as_u64() {
-        Some(n @ 1..) => println!("{n} of its conditions still hold and are shown again"),
+        Some(n @ 1..) => println!("still holding, and shown again: {n}"),
         _ if ended.is_empty() => println!("no mute holds"),
         _ => {}
     }

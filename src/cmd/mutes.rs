@@ -34,9 +34,9 @@ pub(super) fn mutes(global: &Global) -> Done {
 pub(super) fn line(mute: &Value) -> String {
     format!(
         "{:>3}  until {}  held {:<5} {}",
-        mute["id"],
+        mute["id"].to_string(),
         time(&mute["until"]),
-        mute["held"],
+        mute["held"].to_string(),
         text(mute)
     )
 }

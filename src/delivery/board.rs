@@ -17,6 +17,8 @@ const REPEATS_MIN: [i64; 3] = [5, 15, 60];
 const HOLDS_MS: i64 = 60 * 60_000;
 /// Conditions that are kept; beyond it the oldest go, the count in the segment stays a lower bound.
 const MOST: usize = 10_000;
+/// Characters of its message that are kept of each.
+const MESSAGE: usize = 200;
 /// Conditions that make room at once when there are too many.
 const ROOM: usize = 100;
 /// Conditions that are told when a mute over them ends, or in the run after one that ended before it could tell them;
@@ -39,6 +41,9 @@ pub struct Open {
     pub pane: Option<PaneId>,
     /// Its source.
     pub source: String,
+    /// What it said, for people; cut to what a message has room for.
+    #[serde(default)]
+    pub message: String,
     /// Since when.
     pub since: Tick,
     /// When it was last said.
@@ -131,6 +136,7 @@ impl Board {
             session: session.clone(),
             pane: *pane,
             source: source.clone(),
+            message: event.message.chars().take(MESSAGE).collect(),
             since: now,
             seen: now,
             told: None,

@@ -90,7 +90,7 @@ impl Desk {
                 pane: open.pane,
                 source: open.source.clone(),
                 place: open.place.clone(),
-                message: "it still holds".to_owned(),
+                message: open.message.clone(),
                 since: now,
                 repeat: true,
             })

@@ -384,7 +384,7 @@ fn repeats_come_by_timer_and_add_no_outcome() {
     world.pass(3_000);
     assert_eq!(world.messages.len(), 2);
     assert!(
-        world.messages[1].2.contains("still: system_failure"),
+        world.messages[1].2.contains("still: system_failure: disk"),
         "{:?}",
         world.messages[1]
     );

@@ -24,7 +24,10 @@ fn f23_an_event_that_each_message_causes_is_cut_as_an_echo() {
         .position(|r| *r == Verdict::SelfLoop)
         .unwrap();
     assert_eq!(cut, 3, "the fourth: {results:?}");
-    let told = world.messages.iter().filter(|m| m.2.contains("was shown"));
+    let told = world
+        .messages
+        .iter()
+        .filter(|m| m.2.contains("failure: message") && !m.2.contains("still"));
     assert_eq!(told.count(), 3, "{:?}", world.messages);
     assert_eq!(world.published("loop_broken").len(), 1);
     let text = world.published("loop_broken")[0].1;
