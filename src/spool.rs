@@ -115,12 +115,15 @@ pub fn forget(directory: &Path, damaged: bool) -> std::io::Result<()> {
     if damaged {
         let mut asides = (1u32..).map(|n| directory.join(format!("damaged-{n}.jsonl")));
         let aside: Option<PathBuf> = asides.find(|path| !path.exists());
-        return std::fs::rename(taken, aside.unwrap_or_default());
+        std::fs::rename(taken, aside.unwrap_or_default())?;
+    } else if let Err(error) = std::fs::remove_file(taken)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
     }
-    match std::fs::remove_file(taken) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    // What is left of it is of no file now, and goes with the next one at the latest.
+    let _ = std::fs::remove_file(directory.join(PROGRESS));
+    Ok(())
 }
 
 fn is_still(path: &Path, file: &File) -> bool {
