@@ -61,14 +61,15 @@ pub fn waits(directory: &Path) -> bool {
 /// elsewhere; until then it is found again.
 ///
 /// # Errors
-/// The spool cannot be read or moved.
+/// The spool cannot be read or moved; [`std::io::ErrorKind::WouldBlock`] while somebody writes to it.
 pub fn take(directory: &Path) -> std::io::Result<Taken> {
     let (open, taken) = (directory.join(OPEN), directory.join(TAKEN));
     // Left over from a start that did not get to the end comes first, alone.
     if !taken.exists() {
         match File::options().read(true).write(true).open(&open) {
             Ok(file) => {
-                file.lock()?;
+                // Whoever holds it writes; nobody is waited for, since a process can be stopped there.
+                file.try_lock()?;
                 let _ = std::fs::remove_file(directory.join(PROGRESS));
                 std::fs::rename(&open, &taken)?;
             }
