@@ -1,10 +1,12 @@
-//! A day file with anything in it: it is read, queried, proved and followed, and never a reason to end.
+//! A day file with anything in it: it is read, queried, proved and followed, never a reason to end, and after a repair
+//! the next event goes on from it.
 #![no_main]
 
 use std::cell::LazyCell;
 
 use libfuzzer_sys::fuzz_target;
-use orch::journal::{Query, follow, verify};
+use orch::event::Draft;
+use orch::journal::{self, Query, Retention, follow, verify};
 use tempfile::TempDir;
 
 thread_local! {
@@ -29,5 +31,23 @@ fuzz_target!(|data: &[u8]| {
         };
         follow(directory.path(), 0, false, each).expect("it can be read");
         assert!(lines <= data.split(|byte| *byte == b'\n').count() + 1);
+        let seq = go_on(directory.path());
+        let (found, _) = Query::default().run(directory.path()).expect("it can be read");
+        assert!(found.iter().all(|found| found.event.seq <= seq));
+        assert!(found.iter().any(|found| found.event.seq == seq && found.event.message == "next"));
     });
 });
+
+/// Opens the journal, as a start does, and appends an event.
+fn go_on(directory: &std::path::Path) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (committed, mut events) = tokio::sync::mpsc::channel(16);
+        let opened = journal::open(directory, Retention::default(), committed).expect("it is repaired");
+        let seq = opened.journal.append(Draft::new("status_update", "fuzz", "next")).await.expect("a disk");
+        drop(opened.journal);
+        while events.recv().await.is_some() {}
+        opened.task.await.expect("it ends");
+        seq
+    })
+}
