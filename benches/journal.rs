@@ -147,7 +147,7 @@ async fn rate(
 ) -> f64 {
     let (committed, mut accepted) = mpsc::channel(1024);
     let Opened { journal, task, .. } =
-        journal::open(directory, Retention::default(), committed).expect("a journal");
+        journal::open(directory, Retention::default(), 0, committed).expect("a journal");
     let notes = outcomes.then(|| journal.clone());
     let reader = tokio::spawn(async move {
         for _ in 0..events {
@@ -210,7 +210,7 @@ fn starts(runtime: &tokio::runtime::Runtime, place: &Path, lines: usize) {
         runtime.block_on(async {
             let began = Instant::now();
             let (committed, _) = mpsc::channel(1);
-            let opened = journal::open(directory.path(), Retention::default(), committed);
+            let opened = journal::open(directory.path(), Retention::default(), 0, committed);
             let opened = opened.expect("a journal");
             assert_eq!(opened.recovered.last_seq, lines as u64);
             let took = began.elapsed();

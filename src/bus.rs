@@ -1,8 +1,10 @@
 //! Publishes events: on disk first, then to everybody who subscribed. Reliable subscriptions are bounded and make
-//! publishers wait; taps are lossy and say what they lost. Knows nothing of what anybody does with an event.
+//! publishers wait; followers and taps are never waited for, and learn that they missed something. Knows nothing of what
+//! anybody does with an event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -30,7 +32,23 @@ pub struct Bus {
 pub struct Dispatcher {
     committed: mpsc::Receiver<Arc<Event>>,
     subscribers: Vec<mpsc::Sender<Arc<Event>>>,
+    followers: Vec<(mpsc::Sender<Arc<Event>>, Arc<AtomicBool>)>,
     tap: broadcast::Sender<Arc<Event>>,
+}
+
+/// See [`Dispatcher::follow`].
+#[derive(Debug)]
+pub struct Follower {
+    /// What came, without what was missed.
+    pub events: mpsc::Receiver<Arc<Event>>,
+    missed: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Whether anything was missed since this was asked.
+    pub fn has_missed(&self) -> bool {
+        self.missed.swap(false, Ordering::AcqRel)
+    }
 }
 
 impl Bus {
@@ -101,6 +119,7 @@ impl Dispatcher {
             Self {
                 committed,
                 subscribers: Vec::new(),
+                followers: Vec::new(),
                 tap,
             },
         )
@@ -113,9 +132,23 @@ impl Dispatcher {
         receiver
     }
 
+    /// A subscription that nobody waits for: who is too far behind misses events, and has to read the journal.
+    pub fn follow(&mut self) -> Follower {
+        let (sender, events) = mpsc::channel(BEHIND);
+        let missed = Arc::new(AtomicBool::new(false));
+        self.followers.push((sender, missed.clone()));
+        Follower { events, missed }
+    }
+
     /// Hands events on until the journal ends.
     pub async fn run(mut self) {
         while let Some(event) = self.committed.recv().await {
+            // Before those who are waited for: what they have decided on, a follower has too, or knows that it has not.
+            for (follower, missed) in &self.followers {
+                if follower.try_send(event.clone()).is_err() {
+                    missed.store(true, Ordering::Release);
+                }
+            }
             for subscriber in &self.subscribers {
                 let _ = subscriber.send(event.clone()).await;
             }

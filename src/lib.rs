@@ -30,7 +30,7 @@
 //! | [`journal`] | append, read, repair, verify | `event`, `tmux` |
 //! | [`spool`] | what is emitted while nothing runs | `event` |
 //! | [`bus`] | publish, subscribe, tap | `event`, `journal` |
-//! | [`state`] | what is known now; the session files | `event`, `agents`, `panes`, `tmux` |
+//! | [`state`] | what is known now; the session files | `event`, `bus`, `agents`, `panes`, `tmux` |
 //! | [`delivery`] | who is told what, when | `event`, `bus`, `panes`, `tmux` |
 //! | [`api`] | the socket: JSON lines | `event`, `agents`, `state`, `panes`, `journal`, `bus`, `tmux` |
 //! | [`tui`] | the live view | `api`, `event`, `tmux` |

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::event::Emission;
 
@@ -29,6 +30,7 @@ pub fn keep(directory: &Path, emissions: &[Emission]) -> std::io::Result<()> {
     loop {
         let path = directory.join(OPEN);
         let mut file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
@@ -38,9 +40,26 @@ pub fn keep(directory: &Path, emissions: &[Emission]) -> std::io::Result<()> {
         if !is_still(&path, &file) {
             continue;
         }
-        file.write_all(&bytes)?;
-        return file.sync_data();
+        let before = file.metadata()?.len();
+        if before == 0 {
+            // The name of a new file is as durable as what stands in it.
+            File::open(directory)?.sync_all()?;
+        } else if last_byte(&file, before)? != b'\n' {
+            // Half a line of one that died: it costs no other.
+            bytes.insert(0, b'\n');
+        }
+        let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+        if written.is_err() {
+            let _ = file.set_len(before);
+        }
+        return written;
     }
+}
+
+fn last_byte(file: &File, length: u64) -> std::io::Result<u8> {
+    let mut last = [0];
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut last, length - 1)?;
+    Ok(last[0])
 }
 
 /// What was kept, by line.
@@ -50,6 +69,9 @@ pub struct Taken {
     pub emissions: Vec<(u64, Emission)>,
     /// Why the others cannot be read.
     pub damaged: Vec<String>,
+    /// A start that died had begun to take it: some of what is not known to be safe may be. None where that is not so;
+    /// else when the last of it was kept.
+    pub begun: Option<SystemTime>,
 }
 
 /// Whether anything waits to be taken.
@@ -64,8 +86,11 @@ pub fn waits(directory: &Path) -> bool {
 /// The spool cannot be read or moved; [`std::io::ErrorKind::WouldBlock`] while somebody writes to it.
 pub fn take(directory: &Path) -> std::io::Result<Taken> {
     let (open, taken) = (directory.join(OPEN), directory.join(TAKEN));
+    let mut found = Taken::default();
     // Left over from a start that did not get to the end comes first, alone.
-    if !taken.exists() {
+    if let Ok(left) = std::fs::metadata(&taken) {
+        found.begun = Some(left.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+    } else {
         match File::options().read(true).write(true).open(&open) {
             Ok(file) => {
                 // Whoever holds it writes; nobody is waited for, since a process can be stopped there.
@@ -84,7 +109,6 @@ pub fn take(directory: &Path) -> std::io::Result<Taken> {
         .ok()
         .and_then(|n| n.trim().parse().ok())
         .unwrap_or(0);
-    let mut found = Taken::default();
     for (at, line) in (1..).zip(BufReader::new(File::open(&taken)?).split(b'\n')) {
         let line = String::from_utf8_lossy(&line?).into_owned();
         match Emission::parse(&line) {
@@ -103,7 +127,9 @@ pub fn take(directory: &Path) -> std::io::Result<Taken> {
 /// The file cannot be written; the lines may be taken twice then.
 pub fn reached(directory: &Path, lines: u64) -> std::io::Result<()> {
     let temporary = directory.join("taken.tmp");
-    std::fs::write(&temporary, lines.to_string())?;
+    let mut file = File::create(&temporary)?;
+    write!(file, "{lines}")?;
+    file.sync_data()?;
     std::fs::rename(temporary, directory.join(PROGRESS))
 }
 
@@ -170,6 +196,17 @@ mod tests {
             [emission("d")],
             "progress was of the other file"
         );
+    }
+
+    #[test]
+    fn half_a_line_costs_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(OPEN), "{\"type\":\"x").unwrap();
+        keep(directory.path(), &[emission("a")]).unwrap();
+        let found = take(directory.path()).unwrap();
+        assert_eq!(found.emissions, [(2, emission("a"))]);
+        assert_eq!((found.damaged.len(), found.begun), (1, None));
+        assert!(take(directory.path()).unwrap().begun.is_some());
     }
 
     #[test]

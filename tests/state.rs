@@ -96,7 +96,7 @@ fn session_files_can_be_switched_off_and_their_interval_set() {
 #[test]
 fn what_was_spooled_comes_in_order_and_before_what_comes_later() {
     let stage = Stage::with(&["alpha"]);
-    let lines: String = (0..1500)
+    let lines: String = (0..600)
         .map(|n| {
             let severity = if n % 300 == 7 { "critical" } else { "low" };
             format!("{{\"type\":\"spooled\",\"message\":\"{n}\",\"severity\":\"{severity}\"}}\n")
@@ -120,7 +120,7 @@ fn what_was_spooled_comes_in_order_and_before_what_comes_later() {
         .iter()
         .map(|event| event["message"].as_str().unwrap().parse().unwrap())
         .collect();
-    assert_eq!(messages, (0..1500).collect::<Vec<_>>());
+    assert_eq!(messages, (0..600).collect::<Vec<_>>());
     for event in &spooled {
         assert!(event["seq"].as_u64() < live["seq"].as_u64());
         assert!(
@@ -145,6 +145,81 @@ fn what_was_spooled_comes_in_order_and_before_what_comes_later() {
     stage.wait_until("it is found", || stage.count("late") == 1);
     stage.wait_until("orch is attached", || {
         stage.status().is_some_and(|status| status["ready"] == true)
+    });
+    stage.stop_and_verify();
+}
+
+#[test]
+fn what_a_killed_start_had_taken_from_the_spool_is_not_taken_twice() {
+    let stage = Stage::with(&["alpha"]);
+    let lines: String = (0..5000)
+        .map(|n| format!("{{\"type\":\"spooled\",\"message\":\"{n}\"}}\n"))
+        .collect();
+    stage.orch_reading(&["emit", "-"], &lines).well();
+    let events = stage.root().join("logs/events");
+    let size = || -> u64 {
+        let files = std::fs::read_dir(&events).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum()
+    };
+    // Killed in the middle of it, several times.
+    for _ in 0..4 {
+        let before = size();
+        stage.spawn(&[]);
+        stage.wait_until("it takes some in", || {
+            size() > before + 20_000 || stage.count("spooled") >= 5000
+        });
+        stage.signal(Signal::KILL);
+        stage.ended();
+    }
+    stage.run();
+    stage.wait_until("all is taken", || stage.count("spooled") >= 5000);
+    stage.stop_and_verify();
+    let spooled = stage.events(&["--type", "spooled"]);
+    let messages: Vec<u64> = spooled
+        .iter()
+        .map(|event| {
+            event["message"]
+                .as_str()
+                .expect("a text")
+                .parse()
+                .expect("a number")
+        })
+        .collect();
+    assert_eq!(messages, (0..5000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_spooled_for_the_default_root_is_found_from_another() {
+    let stage = Stage::with(&["alpha"]);
+    // As a script does that knows nothing of roots.
+    let socket = stage.socket().display().to_string();
+    let said = stage.bare(&["-S", &socket, "emit", "early", "m"]);
+    assert!(
+        said.code == 0 && said.err.contains("no orchestrator"),
+        "{said:?}"
+    );
+    stage.run();
+    stage.wait_until("it is found", || stage.count("early") == 1);
+    stage.stop_and_verify();
+}
+
+#[test]
+fn a_session_file_that_cannot_be_read_holds_up_nobody() {
+    let stage = Stage::with(&["alpha"]);
+    let pane = pane_of(&stage, "alpha");
+    let folder = stage.root().join("registry/projects/alpha");
+    std::fs::create_dir_all(&folder).expect("a directory");
+    let path = folder.join("session_state.json");
+    let pipe = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(pipe.expect("mkfifo").success());
+    stage.run();
+    stage.emit("violation", "m", &["--pane", &pane]);
+    let many = "{\"type\":\"x\",\"message\":\"m\"}\n".repeat(12_000);
+    stage.orch_reading(&["emit", "-"], &many).well();
+    stage.wait_until("a file of its own stands there", || {
+        path.is_file() && state_of(&stage, "alpha").is_some()
     });
     stage.stop_and_verify();
 }

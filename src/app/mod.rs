@@ -35,7 +35,7 @@ use crate::delivery::{self, Control, Delivery};
 use crate::event::Event;
 use crate::journal::{self, AppendError};
 use crate::panes::{self, Roster};
-use crate::paths::{Environment, Holder, PathError, Root, Runtime, Server};
+use crate::paths::{self, Environment, Holder, PathError, Root, Runtime, Server};
 use crate::state::State;
 use crate::tmux::client::{self, Tmux};
 use crate::{api, bus, monitor};
@@ -55,7 +55,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long each other part may take to end.
 const END: Duration = Duration::from_secs(3);
 /// How long those who connect at a start wait for what was emitted before.
-const BEGIN: Duration = Duration::from_secs(3);
+const BEGIN: Duration = Duration::from_secs(5);
 /// How long the last small things may take: unsetting the status variables, removing the socket.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -167,6 +167,7 @@ struct Stops {
 /// # Errors
 /// [`RunError`].
 pub async fn run(setup: Setup) -> Result<(), RunError> {
+    let spools = spools(&setup);
     let locks = Locks::take(&setup)?;
     let io = |what: &str| {
         let what = what.to_owned();
@@ -176,7 +177,7 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     let started = Instant::now();
 
     let stops = Stops::default();
-    let (parts, mut tasks) = compose(&setup, locks, &stops)?;
+    let (parts, mut tasks) = compose(&setup, locks, spools, &stops)?;
     tracing::info!(target: "orch::app", "running for {} with root {}", setup.server.socket.display(), setup.root.0.display());
 
     let ended = serving::serve(&setup, parts, started, signals, &mut tasks).await;
@@ -185,7 +186,25 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     ended
 }
 
-fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks), RunError> {
+/// Where `orch emit` keeps events while nothing runs: below this root, that of the run before, and the default one.
+fn spools(setup: &Setup) -> Vec<PathBuf> {
+    let before = paths::last_holder(&setup.runtime.lock).map(|holder| Root(holder.root));
+    let default = Root(setup.server.default_root(&setup.env));
+    let mut spools = vec![setup.root.spool()];
+    for other in before.into_iter().chain([default]).map(|root| root.spool()) {
+        if !spools.contains(&other) {
+            spools.push(other);
+        }
+    }
+    spools
+}
+
+fn compose(
+    setup: &Setup,
+    locks: Locks,
+    spools: Vec<PathBuf>,
+    stops: &Stops,
+) -> Result<(Parts, Tasks), RunError> {
     let (committed, committed_rx) = mpsc::channel(1024);
     let journal::Opened {
         journal,
@@ -195,17 +214,17 @@ fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks),
     } = journal::open(
         &setup.root.events(),
         setup.config.retention.clone(),
+        crate::state::cursor(&setup.root.sessions()).map_or(0, |cursor| cursor.seq),
         committed,
     )?;
     let (severities, severities_rx) = watch::channel(Arc::new(setup.config.severities.clone()));
     let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities_rx);
     let for_state = dispatcher.subscribe();
-    // Before delivery: what that has decided on, they have too.
     let for_sessions = setup
         .config
         .session_state
         .enabled
-        .then(|| dispatcher.subscribe());
+        .then(|| dispatcher.follow());
     let for_delivery = dispatcher.subscribe();
     let dispatcher = tokio::spawn(dispatcher.run());
 
@@ -271,13 +290,13 @@ fn compose(setup: &Setup, locks: Locks, stops: &Stops) -> Result<(Parts, Tasks),
     let keeper = tokio::spawn(keeper.run(stops.keeper.clone()));
     let (asks, asks_rx) = mpsc::channel(64);
     let taken = CancellationToken::new();
-    let intake = tokio::spawn(intake::run(
-        recovered.repair.take(),
-        setup.root.spool(),
-        bus.clone(),
-        taken.clone(),
-        stops.intake.clone(),
-    ));
+    let intake = intake::Intake {
+        bus: bus.clone(),
+        journal: setup.root.events(),
+        spools,
+        stop: stops.intake.clone(),
+    };
+    let intake = tokio::spawn(intake.run(recovered.repair.take(), taken.clone()));
     let context = api::Context {
         bus: bus.clone(),
         roster: roster.clone(),

@@ -245,7 +245,7 @@ mod tests {
     ) -> (Vec<Arc<Event>>, BTreeMap<String, Standing>) {
         let dir = tempfile::tempdir().unwrap();
         let (committed, committed_rx) = mpsc::channel(64);
-        let opened = journal::open(dir.path(), Retention::default(), committed).unwrap();
+        let opened = journal::open(dir.path(), Retention::default(), 0, committed).unwrap();
         let (journal, writing) = (opened.journal, opened.task);
         let (_severities, severities) = watch::channel(Arc::default());
         let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities);

@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::Local;
-use tokio::sync::{mpsc, watch};
+use chrono::{Local, TimeDelta};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -13,11 +14,14 @@ use super::Setup;
 use super::components::{Guard, Health, Standing};
 use super::restarts::Policy;
 use super::supervise::supervise;
-use crate::bus::Bus;
+use crate::bus::{Bus, Follower};
 use crate::event::Event;
 use crate::journal::Query;
 use crate::panes::Roster;
-use crate::state::{self, Cursor};
+use crate::state::{self, Cursor, Ended};
+
+/// How long it waits before it reads from the journal what it was too slow for.
+const BEHIND: Duration = Duration::from_secs(2);
 
 /// How the session files are.
 pub(super) struct Sessions {
@@ -38,17 +42,17 @@ impl Sessions {
     }
 }
 
-/// Without `events` nothing is kept. `last` is the number of the last event before this run.
+/// Without a `follower` nothing is kept. `last` is the number of the last event before this run.
 pub(super) fn start(
     setup: &Setup,
-    events: Option<mpsc::Receiver<Arc<Event>>>,
+    follower: Option<Follower>,
     roster: watch::Receiver<Arc<Roster>>,
     bus: Bus,
     last: u64,
     stop: CancellationToken,
 ) -> (Sessions, JoinHandle<()>) {
     let (error, error_rx) = watch::channel(None);
-    let Some(mut events) = events else {
+    let Some(mut follower) = follower else {
         let off = Sessions {
             task: None,
             error: error_rx,
@@ -63,18 +67,24 @@ pub(super) fn start(
     let mut last = Some(last);
     let stopped = stop.clone();
     let make = async move || {
-        let missed = missed(journal.clone(), cursor.clone(), last.take());
-        let roster = roster.clone();
-        state::keep(
-            &config,
-            &files,
-            missed,
-            &mut events,
-            roster,
-            &error,
-            &stopped,
-        )
-        .await;
+        loop {
+            let missed = missed(journal.clone(), cursor.clone(), last.take());
+            let roster = roster.clone();
+            let kept = state::keep(
+                &config,
+                &files,
+                missed,
+                &mut follower,
+                roster,
+                &error,
+                &stopped,
+            );
+            if kept.await == Ended::Stopped {
+                return;
+            }
+            tracing::warn!(target: "orch::state", "the session files are behind: going on from the journal");
+            tokio::time::sleep(BEHIND).await;
+        }
     };
     let kept = tokio::spawn(supervise(guard, bus, stop, make));
     (
@@ -95,16 +105,16 @@ async fn missed(journal: PathBuf, cursor: PathBuf, last: Option<u64>) -> (Vec<Ev
         let Some(cursor) = state::cursor(&cursor).filter(|cursor| cursor.seq < last) else {
             return Vec::new();
         };
+        // By number: the clock may have gone back since.
         let query = Query {
-            since: Some(cursor.ts),
+            after: cursor.seq,
+            since: Some(cursor.ts - TimeDelta::days(2)),
             ..Query::default()
         };
         match query.run(&journal) {
             Ok((found, _)) => {
                 let missed = found.into_iter().map(|found| found.event);
-                missed
-                    .filter(|event| cursor.seq < event.seq && event.seq <= last)
-                    .collect()
+                missed.filter(|event| event.seq <= last).collect()
             }
             Err(error) => {
                 tracing::warn!(target: "orch::state", "what the last run left cannot be read: {error}");

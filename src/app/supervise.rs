@@ -79,7 +79,7 @@ mod tests {
     async fn f31_a_face_that_ends_or_panics_is_started_again_until_it_is_parked() {
         let dir = tempfile::tempdir().unwrap();
         let (committed, committed_rx) = mpsc::channel(64);
-        let opened = journal::open(dir.path(), Retention::default(), committed).unwrap();
+        let opened = journal::open(dir.path(), Retention::default(), 0, committed).unwrap();
         let journal = opened.journal;
         let (_severities, severities) = watch::channel(Arc::default());
         let (bus, mut dispatcher) = Dispatcher::new(journal, committed_rx, severities);

@@ -108,6 +108,7 @@ fn query(args: &Events) -> Result<Query, Failure> {
             .map_err(|e| Failure::usage(format!("--grep: {e}")))
     });
     Ok(Query {
+        after: 0,
         since: time(&args.since)?,
         until: time(&args.until)?,
         kind: glob("--type", &args.kind)?,

@@ -172,11 +172,6 @@ impl Ledger {
         }
     }
 
-    /// Whether it cannot write.
-    pub(super) fn is_failing(&self) -> bool {
-        self.trial.is_some()
-    }
-
     /// Producers' events, and lines of orch's own, that wait.
     pub(super) fn waits(&self) -> (usize, usize) {
         (self.queue.events(), self.queue.own())

@@ -19,6 +19,8 @@ use crate::tmux::id::PaneId;
 /// What to look for; an empty query finds everything.
 #[derive(Debug, Default, Clone)]
 pub struct Query {
+    /// Only with higher numbers.
+    pub after: u64,
     /// Not before.
     pub since: Option<DateTime<FixedOffset>>,
     /// Not after.
@@ -115,9 +117,11 @@ impl Query {
                 },
             }
         };
-        let since = self
-            .since
-            .map(|since| since.with_timezone(&chrono::Local).date_naive());
+        // A file may have been named in a zone to the west of this one.
+        let since = self.since.map(|since| {
+            let day = since.with_timezone(&chrono::Local).date_naive();
+            day.pred_opt().unwrap_or(day)
+        });
         let mut each = each;
         let mut unreadable = 0;
         for day in files::days(dir)? {
@@ -175,7 +179,8 @@ impl Query {
                 .unwrap_or_default();
             format!("{} {data}", event.message)
         };
-        self.since.is_none_or(|since| event.ts >= since)
+        (self.after == 0 || event.seq > self.after)
+            && self.since.is_none_or(|since| event.ts >= since)
             && self.until.is_none_or(|until| event.ts <= until)
             && glob(&self.kind, Some(&event.kind))
             && glob(&self.source, Some(&event.source))

@@ -133,14 +133,23 @@ struct Checkpoint {
     open: Vec<(u64, NaiveDate, u64)>,
 }
 
-/// What the checkpoint says, where it fits the files.
-pub(super) fn load(dir: &Path, days: &[Day]) -> Option<Survey> {
+/// The last number that the checkpoint knows of, whether it fits the files or not; 0 where it is damaged.
+pub(super) fn said(dir: &Path) -> u64 {
+    read(dir).map_or(0, |checkpoint| checkpoint.last_seq)
+}
+
+fn read(dir: &Path) -> Option<Checkpoint> {
     let text = std::fs::read_to_string(dir.join(NAME)).ok()?;
     let (body, sum) = text.trim_end().split_once('\n')?;
     if format!("{:016x}", fnv(body.as_bytes())) != sum {
         return None;
     }
-    let checkpoint: Checkpoint = serde_json::from_str(body).ok()?;
+    serde_json::from_str(body).ok()
+}
+
+/// What the checkpoint says, where it fits the files.
+pub(super) fn load(dir: &Path, days: &[Day]) -> Option<Survey> {
+    let checkpoint = read(dir)?;
     let day = days.iter().find(|day| day.day == checkpoint.day)?;
     if checkpoint.v != 1
         || day.packed

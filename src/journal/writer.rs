@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset, Local, SubsecRound};
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::{Disk, Real};
@@ -15,6 +16,7 @@ use super::housekeeping::{self, Keeper, Retention, Round};
 use super::ledger::{Health, Ledger, Step};
 use super::queue::{Accepted, Waiting};
 use super::repair::{self, Repair};
+use super::survey;
 use crate::event::{Body, Draft, Event, Outcome, Receipt, Severity};
 
 /// Drafts that may wait for the writer.
@@ -24,6 +26,11 @@ const OVERLAP: usize = 1024;
 /// Housekeeping waits until the start is over, and comes again after each rotation and this often.
 const FIRST_ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: Duration = Duration::from_secs(3600);
+
+/// How long a disk that fails at the end is tried again.
+const LAST_TRIES: Duration = Duration::from_secs(1);
+/// Numbers above this are nobody's word.
+const MOST: u64 = 1 << 60;
 
 /// What opening found.
 #[derive(Debug, Default)]
@@ -138,13 +145,15 @@ impl Journal {
 }
 
 /// Opens the journal in `dir` (made if missing), repairs its tail and starts the writer. Accepted events go to
-/// `committed` in the order of their numbers.
+/// `committed` in the order of their numbers. No number up to `given` is given again, 0 where none is known: what others
+/// remember counts where the files that had them were taken away.
 ///
 /// # Errors
 /// When the directory cannot be made, read or written in, or the tail cannot be repaired.
 pub fn open(
     dir: &Path,
     retention: Retention,
+    given: u64,
     committed: mpsc::Sender<Arc<Event>>,
 ) -> Result<Opened, AppendError> {
     let disk: Arc<dyn Disk> = Arc::new(Real);
@@ -162,7 +171,12 @@ pub fn open(
     let (settled, settled_rx) = mpsc::unbounded_channel();
     let (health_tx, health) = watch::channel(Health::default());
     let (retention, retention_rx) = watch::channel(retention);
-    let ledger = Ledger::new(dir, disk.clone(), left.last_seq, left.newest);
+    let given = given.max(survey::said(dir)).min(MOST);
+    let last_seq = left.last_seq.max(given);
+    let mut ledger = Ledger::new(dir, disk.clone(), last_seq, left.newest);
+    if given > left.last_seq {
+        ledger.say(missing(dir, left.last_seq + 1, given), None);
+    }
     let writer = Writer {
         dir: dir.to_owned(),
         disk,
@@ -186,13 +200,24 @@ pub fn open(
             retention,
         },
         recovered: Recovered {
-            last_seq: left.last_seq,
+            last_seq,
             repair: left.repair,
             unresolved: left.unresolved,
         },
         health,
         task: tokio::spawn(writer.run(ledger)),
     })
+}
+
+/// The end of the journal was taken away while nothing ran.
+fn missing(dir: &Path, first: u64, last: u64) -> Draft {
+    let text = format!(
+        "seq {first} to {last} are not in {} any more: files were taken away while nothing ran",
+        dir.display()
+    );
+    let data =
+        json!({"what": "missing", "file": dir, "lost": {"first_seq": first, "last_seq": last}});
+    Draft::new("log_repaired", "journal", text).with_data(data)
 }
 
 /// A directory in which nothing can be made is found now and not at the first event; one that is merely full is not
@@ -231,6 +256,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut ledger: Ledger) {
         let mut told = Vec::new();
+        let mut closing = None;
         loop {
             self.take_in(&mut ledger);
             let instant = Instant::now();
@@ -238,7 +264,7 @@ impl Writer {
             let (events, own) = ledger.waits();
             // Few lines wait better until those who were answered have handed over more.
             let overlaps = told.is_empty() || events + own >= OVERLAP;
-            if overlaps && due.is_some_and(|due| due <= instant || !self.open) {
+            if overlaps && due.is_some_and(|due| due <= instant) {
                 let now = now();
                 let work = tokio::task::spawn_blocking(move || {
                     let step = ledger.step(now, Instant::now());
@@ -262,15 +288,18 @@ impl Writer {
                     tracing::error!(target: "orch::journal", "the disk cannot be trusted, giving up: {error}");
                     return self.tell(told).await;
                 }
-                if self.open || !ledger.is_failing() {
-                    continue;
-                }
+                continue;
             }
             if !told.is_empty() {
                 self.tell(std::mem::take(&mut told)).await;
                 continue;
             }
             if !self.open {
+                let until = *closing.get_or_insert(instant + LAST_TRIES);
+                if let Some(due) = due.filter(|due| *due < until) {
+                    tokio::time::sleep_until(due.into()).await;
+                    continue;
+                }
                 if events + own > 0 {
                     tracing::error!(target: "orch::journal", "{events} events, and {own} lines of orch's own, could not be written");
                 }

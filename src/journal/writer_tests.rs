@@ -34,7 +34,7 @@ async fn numbers_have_no_gaps_over_runs_and_critical_goes_first() {
             recovered,
             task,
             ..
-        } = open(dir.path(), Retention::default(), committed).unwrap();
+        } = open(dir.path(), Retention::default(), 0, committed).unwrap();
         assert_eq!(recovered.last_seq, run * 8);
         let mut waiting = Vec::new();
         for n in 0..6 {
@@ -74,11 +74,46 @@ async fn numbers_have_no_gaps_over_runs_and_critical_goes_first() {
 }
 
 #[tokio::test]
+async fn f08_no_number_is_given_again_when_files_were_taken_away_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (committed, mut events) = mpsc::channel(64);
+    let start = |given| {
+        let opened = open(dir.path(), Retention::default(), given, committed.clone()).unwrap();
+        (opened.journal, opened.task)
+    };
+    let (journal, task) = start(0);
+    for n in 0..3 {
+        let draft = Draft::new("task_completed", "t", n.to_string());
+        journal.append(draft).await.unwrap();
+    }
+    drop(journal);
+    task.await.unwrap();
+    for day in files::days(dir.path()).unwrap() {
+        std::fs::remove_file(day.path).unwrap();
+    }
+    let (journal, task) = start(3);
+    let draft = Draft::new("task_completed", "t", "next");
+    assert_eq!(journal.append(draft).await.unwrap(), 5);
+    drop(journal);
+    task.await.unwrap();
+    for _ in 0..3 {
+        events.recv().await.unwrap();
+    }
+    let record = events.recv().await.unwrap();
+    assert_eq!((record.seq, record.kind.as_str()), (4, "log_repaired"));
+    let report = crate::journal::verify(dir.path(), true).unwrap();
+    assert!(
+        report.faults.iter().any(|fault| fault.contains("1 to 3")),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_torn_tail_is_copied_aside_and_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (committed, _events) = mpsc::channel(64);
     let Opened { journal, task, .. } =
-        open(dir.path(), Retention::default(), committed.clone()).unwrap();
+        open(dir.path(), Retention::default(), 0, committed.clone()).unwrap();
     journal
         .append(Draft::new("task_completed", "t", "whole"))
         .await
@@ -94,7 +129,7 @@ async fn a_torn_tail_is_copied_aside_and_cut() {
         recovered,
         task,
         ..
-    } = open(dir.path(), Retention::default(), committed).unwrap();
+    } = open(dir.path(), Retention::default(), 0, committed).unwrap();
     let repair = recovered.repair.unwrap();
     assert_eq!(
         std::fs::read(repair.copy.unwrap()).unwrap(),
@@ -124,7 +159,7 @@ async fn what_cannot_be_written_is_not_accepted_and_costs_no_number() {
         task: _task,
         mut health,
         ..
-    } = open(dir.path(), Retention::default(), committed).unwrap();
+    } = open(dir.path(), Retention::default(), 0, committed).unwrap();
     std::fs::create_dir(&in_the_way).unwrap();
     let refused = journal.append(Draft::new("task_completed", "t", "x")).await;
     assert!(matches!(refused, Err(AppendError::Group(_))), "{refused:?}");
@@ -146,7 +181,8 @@ async fn what_orch_itself_has_to_say_waits_for_the_disk_and_keeps_nobody_waiting
     let dir = tempfile::tempdir().unwrap();
     let (committed, _events) = mpsc::channel(64);
     let in_the_way = files::path_of(dir.path(), Local::now().date_naive());
-    let Opened { journal, task, .. } = open(dir.path(), Retention::default(), committed).unwrap();
+    let Opened { journal, task, .. } =
+        open(dir.path(), Retention::default(), 0, committed).unwrap();
     std::fs::create_dir(&in_the_way).unwrap();
     journal.outcome(Outcome {
         of: 1,

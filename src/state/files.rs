@@ -1,7 +1,7 @@
 //! The session files and the cursor on disk: read, and written old or new, never half. Blocking; knows no event.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -50,20 +50,33 @@ fn fnv(bytes: &[u8]) -> u32 {
 /// What a session file holds; nothing where there is none. One that cannot be understood is moved aside, not
 /// overwritten.
 pub(super) fn load(path: &Path) -> std::io::Result<Map<String, Value>> {
-    match std::fs::metadata(path) {
+    // Agents may write where this stands: a pipe or a device must not hold anybody up.
+    let open = File::options()
+        .read(true)
+        .custom_flags(nonblocking())
+        .open(path);
+    let file = match open {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(error),
-        Ok(found) if found.len() > MOST => {}
-        Ok(_) => {
-            if let Ok(fields) = serde_json::from_slice(&std::fs::read(path)?) {
-                return Ok(fields);
-            }
+        opened => opened?,
+    };
+    if file.metadata()?.is_file() {
+        let mut text = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut text)?;
+        if text.len() as u64 <= MOST
+            && let Ok(fields) = serde_json::from_slice(&text)
+        {
+            return Ok(fields);
         }
     }
     let aside = path.with_extension("json.damaged");
     std::fs::rename(path, &aside)?;
     tracing::warn!(target: "orch::state", "{} is no session state: kept as {}", path.display(), aside.display());
     Ok(Map::new())
+}
+
+fn nonblocking() -> i32 {
+    // Its bits are small on every system.
+    rustix::fs::OFlags::NONBLOCK.bits() as i32
 }
 
 /// A temporary file in the same directory, synced, then renamed.
@@ -143,6 +156,11 @@ mod tests {
         assert!(store(&path, b"{}").is_err());
         assert_eq!(load(&path).unwrap()["a"], 1);
         std::fs::remove_dir(path.with_extension("json.tmp")).unwrap();
+        // Something that would be read for ever.
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(load(&path).unwrap().is_empty());
+        assert!(!path.exists(), "it is out of the way");
         std::fs::write(&path, "[1").unwrap();
         assert!(load(&path).unwrap().is_empty());
         assert_eq!(

@@ -9,7 +9,7 @@ mod sessions;
 use std::collections::BTreeMap;
 
 pub use files::{Cursor, cursor};
-pub use run::{Config, keep};
+pub use run::{Config, Ended, keep};
 
 use crate::event::Event;
 use crate::tmux::id::PaneId;

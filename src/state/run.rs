@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Local;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, Cursor};
 use super::sessions::Sessions;
+use crate::bus::Follower;
 use crate::event::Event;
 use crate::panes::Roster;
 
@@ -50,6 +51,15 @@ struct Keeper<'a> {
     error: &'a watch::Sender<Option<String>>,
 }
 
+/// Why it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped; all is written, or will be found by its cursor.
+    Stopped,
+    /// It was too slow and has missed events: they are to be read from the journal.
+    Behind,
+}
+
 /// Runs until `stop`; then what has come is taken, and everything written. `missed` is what was accepted after the
 /// cursor and never written, and how far that reaches. `error` tells what the disk said last, `None` while all is
 /// well.
@@ -57,11 +67,11 @@ pub async fn keep(
     config: &Config,
     (projects, cursor): &(PathBuf, PathBuf),
     missed: impl Future<Output = (Vec<Event>, Cursor)>,
-    events: &mut mpsc::Receiver<Arc<Event>>,
+    follower: &mut Follower,
     mut roster: watch::Receiver<Arc<Roster>>,
     error: &watch::Sender<Option<String>>,
     stop: &CancellationToken,
-) {
+) -> Ended {
     let mut keeper = Keeper {
         sessions: Sessions::default(),
         projects: projects.clone(),
@@ -71,6 +81,10 @@ pub async fn keep(
         behind: false,
         error,
     };
+    // What waits now is in the journal, from which the rest comes.
+    if follower.has_missed() {
+        while follower.events.try_recv().is_ok() {}
+    }
     let (missed, until) = missed.await;
     let first = roster.borrow().clone();
     for event in missed {
@@ -88,9 +102,14 @@ pub async fn keep(
     loop {
         let present = roster.borrow().clone();
         tokio::select! {
-            read = events.recv_many(&mut batch, BATCH) => {
+            read = follower.events.recv_many(&mut batch, BATCH) => {
                 if read == 0 {
                     break;
+                }
+                // What comes after a gap waits for what is in it.
+                if follower.has_missed() {
+                    keeper.write(false).await;
+                    return Ended::Behind;
                 }
                 for event in batch.drain(..) {
                     keeper.apply(&event, &present).await;
@@ -113,14 +132,20 @@ pub async fn keep(
         }
     }
     let last = roster.borrow().clone();
-    while let Ok(event) = events.try_recv() {
+    while let Ok(event) = follower.events.try_recv()
+        && !follower.has_missed()
+    {
         keeper.apply(&event, &last).await;
     }
     keeper.write(false).await;
+    Ended::Stopped
 }
 
 impl Keeper<'_> {
     async fn apply(&mut self, event: &Event, roster: &Roster) {
+        if self.applied.is_some_and(|applied| event.seq <= applied.seq) {
+            return;
+        }
         self.applied = Some(Cursor {
             seq: event.seq,
             ts: event.ts,

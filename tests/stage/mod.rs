@@ -245,6 +245,13 @@ impl Stage {
         output.expect("orch").into()
     }
 
+    /// Without the root that the stage has.
+    pub(crate) fn bare(&self, arguments: &[&str]) -> Said {
+        let mut command = self.command(env!("CARGO_BIN_EXE_orch"));
+        let output = command.args(arguments).stdin(Stdio::null()).output();
+        output.expect("orch").into()
+    }
+
     pub(crate) fn orch_reading(&self, arguments: &[&str], input: &str) -> Said {
         let mut child = self
             .program(arguments)

@@ -43,7 +43,7 @@ fn go_on(directory: &std::path::Path) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (committed, mut events) = tokio::sync::mpsc::channel(16);
-        let opened = journal::open(directory, Retention::default(), committed).expect("it is repaired");
+        let opened = journal::open(directory, Retention::default(), 0, committed).expect("it is repaired");
         let seq = opened.journal.append(Draft::new("status_update", "fuzz", "next")).await.expect("a disk");
         drop(opened.journal);
         while events.recv().await.is_some() {}
