@@ -447,6 +447,9 @@ fn f02_what_was_not_synced_is_gone_and_nothing_else() {
         let kept = bytes.iter().rposition(|b| *b == b'\n').expect("a line") + 1;
         let kept_lines = bytes[..kept].iter().filter(|b| **b == b'\n').count() as u64;
         std::fs::write(&path, &bytes).expect("a journal");
+        // Nor is anything that the runs since have remembered.
+        std::fs::remove_dir_all(stage.root().join("state")).expect("a directory");
+        let _ = std::fs::remove_file(directory(&stage).join(".checkpoint"));
         stage.run();
         let repaired = stage.wait_for("it is recorded", || {
             stage.events(&["--type", "log_repaired"]).pop()
