@@ -90,6 +90,10 @@ pub struct Desk {
     clients: Vec<ClientName>,
     /// The tmux server that pane ids belong to, as its `tmux_attached` names it.
     server: Option<serde_json::Value>,
+    /// The last event that was decided on, of this run or of the one before.
+    decided: u64,
+    /// A condition ended by an event whose outcome must not be on disk before the memory knows that.
+    ended: bool,
 }
 
 impl Desk {
@@ -115,6 +119,8 @@ impl Desk {
             uncover_when_shown: None,
             clients: Vec::new(),
             server: None,
+            decided: 0,
+            ended: false,
         }
     }
 
@@ -130,6 +136,7 @@ impl Desk {
 
     /// Takes an accepted event. `place` is where it happened, by orch's own knowledge.
     pub fn accept(&mut self, event: &Event, place: String, now: Tick) -> Vec<Action> {
+        self.decided = event.seq;
         self.meet(event);
         let mut actions = Vec::new();
         let case = self.look_at(event, now, &mut actions);
@@ -177,12 +184,17 @@ impl Desk {
         actions
     }
 
-    /// An event of a run that ended before its outcome: never told one by one, counted into one digest.
+    /// An event of a run that ended before its outcome: never told one by one, counted into one digest. What it did to
+    /// the conditions is known where that run remembered it: it may have ended since, by an event that is not left over.
     pub fn accept_left_over(&mut self, event: &Event, now: Tick) -> Action {
-        self.meet(event);
+        let is_news = event.seq > self.decided;
+        if is_news {
+            self.decided = event.seq;
+            self.meet(event);
+        }
         let own = notices::is_own(event);
         let muted = self.mutes.cover(Subject::of(event)).map(|mute| mute.id);
-        if event.severity == Severity::Critical && (event.cause.is_none() || own) {
+        if is_news && event.severity == Severity::Critical && (event.cause.is_none() || own) {
             let place = event.session.clone().unwrap_or_default();
             let fingerprint = Fingerprint::of(event);
             self.board
@@ -205,6 +217,22 @@ impl Desk {
         };
         self.digest.stopped(event, verdict, now);
         outcome(event.seq, verdict, &reason, None)
+    }
+
+    /// The last event that was decided on.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Numbers begin anew: no event was decided on yet.
+    pub fn renumber(&mut self) {
+        self.decided = 0;
+    }
+
+    /// Whether a condition ended by an event since this was last asked: the memory is to be on disk before the event's
+    /// outcome, since no later run is shown an event that has one.
+    pub fn take_ended(&mut self) -> bool {
+        std::mem::take(&mut self.ended)
     }
 
     /// Who looks at a screen now.
@@ -329,6 +357,7 @@ impl Desk {
             if self.server.is_some() {
                 self.board.forget_panes();
                 self.told.clear();
+                self.ended = true;
             }
             self.server = server.cloned();
         }
@@ -337,7 +366,7 @@ impl Desk {
         {
             self.breaker.told(client, event.seq);
         }
-        self.board.end(event);
+        self.ended |= self.board.end(event);
     }
 
     fn remember(&mut self, fingerprint: Fingerprint, now: Tick) {
