@@ -327,6 +327,10 @@ impl Running {
 
     async fn see(&mut self, roster: Arc<Roster>) {
         let clients = roster.humans().map(|client| client.name.clone()).collect();
+        // While no server is attached nobody knows of any pane.
+        if roster.server.is_some() {
+            self.desk.set_panes(roster.panes.keys().copied().collect());
+        }
         self.rosters.push_front(roster);
         self.rosters.truncate(3);
         let actions = self.desk.set_clients(clients, self.clock.now());

@@ -12,9 +12,9 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::board::Board;
+use super::board::{self, Board};
 use super::breaker::Breaker;
 use super::compose::{self, Status};
 use super::demotion::{Sources, Standing};
@@ -27,7 +27,7 @@ use super::{Config, Waiting};
 use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
 use crate::panes::Roster;
 use crate::tmux::TmuxText;
-use crate::tmux::id::{ClientName, SessionId};
+use crate::tmux::id::{ClientName, PaneId, SessionId};
 
 use digest::Digest;
 pub use memory::Memory;
@@ -88,6 +88,8 @@ pub struct Desk {
     /// The event that is more urgent than a message that was still on its way when it came.
     uncover_when_shown: Option<u64>,
     clients: Vec<ClientName>,
+    /// The panes that there are, once that is known.
+    panes: Option<BTreeSet<PaneId>>,
     /// The tmux server that pane ids belong to, as its `tmux_attached` names it.
     server: Option<serde_json::Value>,
     /// The last event that was decided on, of this run or of the one before.
@@ -118,6 +120,7 @@ impl Desk {
             covering: None,
             uncover_when_shown: None,
             clients: Vec::new(),
+            panes: None,
             server: None,
             decided: 0,
             ended: false,
@@ -244,9 +247,16 @@ impl Desk {
         self.flush(now)
     }
 
+    /// The panes that there are now.
+    pub fn set_panes(&mut self, panes: BTreeSet<PaneId>) {
+        self.panes = Some(panes);
+    }
+
     /// Time passes: digests, repeats, ends, and what had to wait for its client. Call at least every second.
     pub fn tick(&mut self, now: Tick) -> Vec<Action> {
-        self.board.expire(now);
+        let panes = self.panes.as_ref();
+        let is_gone = |pane| panes.is_some_and(|panes| !panes.contains(&pane));
+        self.board.expire(is_gone, now);
         for seq in self.breaker.expire(now) {
             self.board.close(seq);
         }
@@ -290,7 +300,7 @@ impl Desk {
     fn look_at<'a>(&mut self, event: &'a Event, now: Tick, actions: &mut Vec<Action>) -> Case<'a> {
         let fingerprint = Fingerprint::of(event);
         let ours = self.our_doing(event, now, actions);
-        let claimed = event.peer_pid.is_some() || event.emitted_at.is_some();
+        let claimed = board::is_claimed(event);
         let mut demoted = false;
         if event.severity == Severity::Critical && claimed && ours.is_none() {
             let limit = self.config.source_critical_limit;

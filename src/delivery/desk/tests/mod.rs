@@ -513,6 +513,33 @@ fn a_new_journal_numbers_anew() {
 }
 
 #[test]
+fn what_still_holds_is_shown_and_repeated_as_long_as_it_does() {
+    let mut world = World::new(Config::default(), 1);
+    world.desk.set_panes([crate::tmux::PaneId(0)].into());
+    world.accept(&in_pane(1, "agent_blocked", Severity::Critical));
+    world.pass(201 * 60_000);
+    assert_eq!(world.desk.status().critical, 1);
+    assert_eq!(
+        world.messages.len(),
+        6,
+        "at once, after 5, 20, 80, 140 and 200 minutes: {:?}",
+        world.messages
+    );
+    world.accept(&in_pane(2, "agent_exited", Severity::Medium));
+    assert_eq!(
+        world.desk.status().critical,
+        0,
+        "it is not blocked any more"
+    );
+    world.accept(&in_pane(3, "agent_exited", Severity::Critical));
+    world.pass(61 * 60_000);
+    assert_eq!(world.desk.status().critical, 1);
+    world.desk.set_panes([].into());
+    world.tick();
+    assert_eq!(world.desk.status().critical, 0, "its pane is gone");
+}
+
+#[test]
 fn another_tmux_server_has_other_panes() {
     let mut world = World::new(Config::default(), 1);
     let mut seq = 0;
