@@ -13,8 +13,10 @@ use crate::tmux::id::PaneId;
 
 /// Minutes between repeats of a critical that still holds.
 const REPEATS_MIN: [i64; 3] = [5, 15, 60];
-/// An emitted critical ends by itself after this long without being said again.
+/// A critical whose end nobody would say ends by itself after this long without being said again.
 const HOLDS_MS: i64 = 60 * 60_000;
+/// Conditions of orch's own that are closed without an event that ends them.
+const CLOSED_OTHERWISE: [&str; 2] = ["breaker_open", "component_parked"];
 /// Conditions that are kept; beyond it the oldest go, the count in the segment stays a lower bound.
 const MOST: usize = 10_000;
 /// Characters of its message that are kept of each.
@@ -59,6 +61,18 @@ pub struct Open {
     /// It is to be told now: a mute over it has ended, or the run that was to tell it.
     #[serde(default)]
     pub owed: bool,
+    /// It ends by time also: it was emitted, or is of a type whose end no event says. So it is where that is not known.
+    #[serde(default = "yes")]
+    pub by_time: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Whether a producer says so: orch does not know when it ends.
+pub(super) fn is_claimed(event: &Event) -> bool {
+    event.peer_pid.is_some() || event.emitted_at.is_some()
 }
 
 impl Open {
@@ -143,6 +157,8 @@ impl Board {
             seen_to: false,
             muted,
             owed: false,
+            by_time: is_claimed(event)
+                || !(kind::has_end(kind) || CLOSED_OTHERWISE.contains(&kind.as_str())),
         };
         self.open.insert(fingerprint, open);
         true
@@ -233,10 +249,13 @@ impl Board {
         self.open.retain(|_, open| open.pane.is_none());
     }
 
-    /// Ends what nobody has said for an hour. True when any ended.
-    pub fn expire(&mut self, now: Tick) -> bool {
+    /// Ends what nobody has said for an hour, where nobody would say its end: neither what is true of a pane that is
+    /// gone has one. True when any ended.
+    pub fn expire(&mut self, is_gone: impl Fn(PaneId) -> bool, now: Tick) -> bool {
         let before = self.open.len();
-        self.open.retain(|_, open| now.since(open.seen) < HOLDS_MS);
+        self.open.retain(|_, open| {
+            now.since(open.seen) < HOLDS_MS || !(open.by_time || open.pane.is_some_and(&is_gone))
+        });
         self.open.len() != before
     }
 
@@ -322,9 +341,47 @@ mod tests {
         assert_eq!(board.newest_first()[0].seq, 3);
         assert!(board.end(&event(4, "credit_reset", Severity::Medium, "")));
         assert!(!board.holds("credit_exhausted"));
-        assert!(!board.expire(Tick(20 + HOLDS_MS - 1)));
-        assert!(board.expire(Tick(20 + HOLDS_MS)));
+        let expire = |board: &mut Board, now| board.expire(|_| false, Tick(now));
+        assert!(!expire(&mut board, 20 + HOLDS_MS - 1));
+        assert!(expire(&mut board, 20 + HOLDS_MS));
         assert!(board.newest_first().is_empty());
+    }
+
+    #[test]
+    fn what_has_a_state_holds_as_long_as_that_does() {
+        let mut board = Board::default();
+        for (seq, kind) in (1..).zip([
+            "credit_critical",
+            "component_parked",
+            "breaker_open",
+            "tmux_lost",
+        ]) {
+            raise(&mut board, seq, kind, "m", 0);
+        }
+        let mut blocked = event(5, "agent_blocked", Severity::Critical, "m");
+        blocked.pane = Some(PaneId(3));
+        let open = |board: &mut Board, event: &Event| {
+            board.raise(Fingerprint::of(event), event, "a:1".into(), false, Tick(0))
+        };
+        assert!(open(&mut board, &blocked));
+        // The same by a producer, whose pane may not even be its own.
+        (blocked.seq, blocked.source, blocked.peer_pid) = (6, "claims".into(), Some(7));
+        assert!(open(&mut board, &blocked));
+        board.expire(|_| false, Tick(100 * HOLDS_MS));
+        let seqs = |board: &Board| {
+            let open = board.newest_first().into_iter();
+            open.map(|open| open.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(seqs(&board), [5, 4, 3, 2, 1]);
+        board.expire(|pane| pane == PaneId(3), Tick(100 * HOLDS_MS));
+        assert_eq!(seqs(&board), [4, 3, 2, 1]);
+
+        // What an older version has saved.
+        let text = serde_json::to_string(&board).unwrap();
+        let old = text.replace(",\"by_time\":false", "");
+        assert_ne!(old, text);
+        let mut old: Board = serde_json::from_str(&old).unwrap();
+        assert!(old.expire(|_| false, Tick(HOLDS_MS)) && seqs(&old).is_empty());
     }
 
     #[test]

@@ -127,8 +127,6 @@ struct Running {
     unsaved: bool,
     outcomes: BTreeMap<Verdict, u64>,
     shown: mpsc::Sender<Vec<(ClientName, Option<SendError>)>>,
-    /// The last event that was decided on.
-    decided: u64,
     /// Events of delivery's own on their way to the journal.
     publishing: JoinSet<()>,
     /// The latest rosters: an event about a pane may come after the pane has left.
@@ -176,7 +174,6 @@ pub fn start(
         unsaved: false,
         outcomes: BTreeMap::new(),
         shown,
-        decided: 0,
         publishing: JoinSet::new(),
         rosters: VecDeque::new(),
         snapshot,
@@ -279,7 +276,7 @@ impl Running {
         tokio::pin!(settled);
         let mut last = None;
         let mut batch = Vec::with_capacity(BATCH);
-        while last.is_none_or(|last| self.decided < last) {
+        while last.is_none_or(|last| self.desk.decided() < last) {
             tokio::select! {
                 settled = &mut settled, if last.is_none() => last = Some(settled),
                 read = events.recv_many(&mut batch, BATCH) => {
@@ -296,15 +293,14 @@ impl Running {
     async fn decide(&mut self, events: &[Arc<Event>]) {
         let mut actions = Vec::new();
         for event in events {
-            self.decided = self.decided.max(event.seq);
             let place = self.place_of(event);
             actions.extend(self.desk.accept(event, place, self.clock.now()));
         }
         // The segment first. What stands open may have changed, also where nothing has its outcome yet; and an outcome
-        // is the last word: what a critical has opened is on disk before it.
+        // is the last word: what a critical has opened and what another event has ended is on disk before it.
         self.publish();
         self.unsaved = true;
-        if events.iter().any(|e| e.severity == Severity::Critical) {
+        if self.desk.take_ended() || events.iter().any(|e| e.severity == Severity::Critical) {
             self.save(true).await;
         }
         self.carry_out(actions).await;
@@ -331,6 +327,10 @@ impl Running {
 
     async fn see(&mut self, roster: Arc<Roster>) {
         let clients = roster.humans().map(|client| client.name.clone()).collect();
+        // While no server is attached nobody knows of any pane.
+        if roster.server.is_some() {
+            self.desk.set_panes(roster.panes.keys().copied().collect());
+        }
         self.rosters.push_front(roster);
         self.rosters.truncate(3);
         let actions = self.desk.set_clients(clients, self.clock.now());
@@ -482,6 +482,9 @@ fn take_up(parts: &Parts) -> (Desk, Clock) {
         Found::Saved(saved) => {
             let clock = Clock::start(Some(&saved.stamp));
             desk.restore(saved.memory, clock.now());
+            if !parts.resumes {
+                desk.renumber();
+            }
             return (desk, clock);
         }
         Found::Nothing if !parts.resumes => return (desk, Clock::start(None)),

@@ -43,11 +43,19 @@ const AGENT_TROUBLE: &[&str] = &[
     "credit_exhausted",
 ];
 
+/// What is true only of an agent that runs.
+const AT_WORK: &[&str] = &[
+    "agent_blocked",
+    "agent_error",
+    "agent_stuck",
+    "credit_exhausted",
+];
+
 /// Every type that has a meaning of its own. Others may be published too; they are `low`.
 pub const KINDS: &[Kind] = &[
     kind("agent_blocked", Severity::Critical),
     kind("agent_error", Severity::Critical),
-    kind("agent_exited", Severity::Critical),
+    ending(kind("agent_exited", Severity::Critical), AT_WORK),
     kind("credit_exhausted", Severity::Critical),
     kind("critical_violation", Severity::Critical),
     kind("credit_critical", Severity::Critical),
@@ -85,7 +93,7 @@ pub const KINDS: &[Kind] = &[
     ending(kind("agent_started", Severity::Low), AGENT_TROUBLE),
     ending(kind("agent_working", Severity::Low), AGENT_TROUBLE),
     kind("pane_started", Severity::Low),
-    kind("pane_exited", Severity::Low),
+    ending(kind("pane_exited", Severity::Low), AT_WORK),
     kind("bell", Severity::Low),
     own("config_reloaded", Severity::Low),
 ];
@@ -96,6 +104,11 @@ const LINE_TYPES: &[&str] = &["outcome", "receipt"];
 /// The row of a type.
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// Whether some event ends conditions of this type.
+pub fn has_end(name: &str) -> bool {
+    KINDS.iter().any(|kind| kind.ends.contains(&name))
 }
 
 /// The severity that a type has by itself.

@@ -34,6 +34,9 @@ pub struct Memory {
     breaker: Breaker,
     starts: Starts,
     server: Option<serde_json::Value>,
+    /// The last event that all this knows of.
+    #[serde(default)]
+    decided: u64,
 }
 
 impl Desk {
@@ -42,6 +45,7 @@ impl Desk {
         self.ordinary.adopt(&memory.ordinary, now);
         self.critical.adopt(&memory.critical, now);
         self.server = memory.server;
+        self.decided = memory.decided;
         self.board = memory.board;
         self.mutes = memory.mutes;
         self.sources = memory.sources;
@@ -105,6 +109,7 @@ impl Desk {
             breaker: self.breaker.clone(),
             starts: self.starts.clone(),
             server: self.server.clone(),
+            decided: self.decided,
         }
     }
 }

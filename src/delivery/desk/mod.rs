@@ -12,9 +12,9 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::board::Board;
+use super::board::{self, Board};
 use super::breaker::Breaker;
 use super::compose::{self, Status};
 use super::demotion::{Sources, Standing};
@@ -27,7 +27,7 @@ use super::{Config, Waiting};
 use crate::event::{Draft, Event, Outcome, Receipt, Severity, Verdict};
 use crate::panes::Roster;
 use crate::tmux::TmuxText;
-use crate::tmux::id::{ClientName, SessionId};
+use crate::tmux::id::{ClientName, PaneId, SessionId};
 
 use digest::Digest;
 pub use memory::Memory;
@@ -88,8 +88,14 @@ pub struct Desk {
     /// The event that is more urgent than a message that was still on its way when it came.
     uncover_when_shown: Option<u64>,
     clients: Vec<ClientName>,
+    /// The panes that there are, once that is known.
+    panes: Option<BTreeSet<PaneId>>,
     /// The tmux server that pane ids belong to, as its `tmux_attached` names it.
     server: Option<serde_json::Value>,
+    /// The last event that was decided on, of this run or of the one before.
+    decided: u64,
+    /// A condition ended by an event whose outcome must not be on disk before the memory knows that.
+    ended: bool,
 }
 
 impl Desk {
@@ -114,7 +120,10 @@ impl Desk {
             covering: None,
             uncover_when_shown: None,
             clients: Vec::new(),
+            panes: None,
             server: None,
+            decided: 0,
+            ended: false,
         }
     }
 
@@ -130,6 +139,7 @@ impl Desk {
 
     /// Takes an accepted event. `place` is where it happened, by orch's own knowledge.
     pub fn accept(&mut self, event: &Event, place: String, now: Tick) -> Vec<Action> {
+        self.decided = event.seq;
         self.meet(event);
         let mut actions = Vec::new();
         let case = self.look_at(event, now, &mut actions);
@@ -177,12 +187,17 @@ impl Desk {
         actions
     }
 
-    /// An event of a run that ended before its outcome: never told one by one, counted into one digest.
+    /// An event of a run that ended before its outcome: never told one by one, counted into one digest. What it did to
+    /// the conditions is known where that run remembered it: it may have ended since, by an event that is not left over.
     pub fn accept_left_over(&mut self, event: &Event, now: Tick) -> Action {
-        self.meet(event);
+        let is_news = event.seq > self.decided;
+        if is_news {
+            self.decided = event.seq;
+            self.meet(event);
+        }
         let own = notices::is_own(event);
         let muted = self.mutes.cover(Subject::of(event)).map(|mute| mute.id);
-        if event.severity == Severity::Critical && (event.cause.is_none() || own) {
+        if is_news && event.severity == Severity::Critical && (event.cause.is_none() || own) {
             let place = event.session.clone().unwrap_or_default();
             let fingerprint = Fingerprint::of(event);
             self.board
@@ -207,6 +222,22 @@ impl Desk {
         outcome(event.seq, verdict, &reason, None)
     }
 
+    /// The last event that was decided on.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Numbers begin anew: no event was decided on yet.
+    pub fn renumber(&mut self) {
+        self.decided = 0;
+    }
+
+    /// Whether a condition ended by an event since this was last asked: the memory is to be on disk before the event's
+    /// outcome, since no later run is shown an event that has one.
+    pub fn take_ended(&mut self) -> bool {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Who looks at a screen now.
     pub fn set_clients(&mut self, clients: Vec<ClientName>, now: Tick) -> Vec<Action> {
         let gap = self.gap;
@@ -216,9 +247,16 @@ impl Desk {
         self.flush(now)
     }
 
+    /// The panes that there are now.
+    pub fn set_panes(&mut self, panes: BTreeSet<PaneId>) {
+        self.panes = Some(panes);
+    }
+
     /// Time passes: digests, repeats, ends, and what had to wait for its client. Call at least every second.
     pub fn tick(&mut self, now: Tick) -> Vec<Action> {
-        self.board.expire(now);
+        let panes = self.panes.as_ref();
+        let is_gone = |pane| panes.is_some_and(|panes| !panes.contains(&pane));
+        self.board.expire(is_gone, now);
         for seq in self.breaker.expire(now) {
             self.board.close(seq);
         }
@@ -262,7 +300,7 @@ impl Desk {
     fn look_at<'a>(&mut self, event: &'a Event, now: Tick, actions: &mut Vec<Action>) -> Case<'a> {
         let fingerprint = Fingerprint::of(event);
         let ours = self.our_doing(event, now, actions);
-        let claimed = event.peer_pid.is_some() || event.emitted_at.is_some();
+        let claimed = board::is_claimed(event);
         let mut demoted = false;
         if event.severity == Severity::Critical && claimed && ours.is_none() {
             let limit = self.config.source_critical_limit;
@@ -329,6 +367,7 @@ impl Desk {
             if self.server.is_some() {
                 self.board.forget_panes();
                 self.told.clear();
+                self.ended = true;
             }
             self.server = server.cloned();
         }
@@ -337,7 +376,7 @@ impl Desk {
         {
             self.breaker.told(client, event.seq);
         }
-        self.board.end(event);
+        self.ended |= self.board.end(event);
     }
 
     fn remember(&mut self, fingerprint: Fingerprint, now: Tick) {

@@ -459,6 +459,86 @@ fn what_stood_open_when_a_run_died_stands_open_again() {
     assert_eq!(world.desk.status().critical, 1);
 }
 
+fn in_pane(seq: u64, kind: &str, severity: Severity) -> Event {
+    let mut event = event(seq, kind, severity, "may I?");
+    event.pane = Some(crate::tmux::PaneId(0));
+    event
+}
+
+#[test]
+fn what_ended_before_a_run_died_does_not_stand_open_again() {
+    let mut world = World::new(Config::default(), 0);
+    world.accept(&in_pane(1, "agent_blocked", Severity::Critical));
+    assert!(!world.desk.take_ended());
+    world.accept(&in_pane(2, "agent_working", Severity::Low));
+    assert!(
+        world.desk.take_ended(),
+        "to be saved before its outcome, which keeps it from the next run"
+    );
+    world.accept(&in_pane(3, "agent_working", Severity::Low));
+    assert!(!world.desk.take_ended(), "nothing was left to end");
+    world.seq = 3;
+    // Only what waits is left over, as the events that ended it have their outcomes.
+    world.restart(false, 0);
+    assert_eq!(world.desk.status().critical, 0);
+    assert_eq!(world.result(1), Verdict::Coalesced);
+
+    // What came after the memory was saved was never met.
+    let late = in_pane(4, "agent_blocked", Severity::Critical);
+    world.open.insert(4, late);
+    world.restart(false, 0);
+    assert_eq!(world.desk.status().critical, 1);
+    // And one that ended something before another began does not end that one.
+    let mut world = World::new(Config::default(), 0);
+    world.accept(&in_pane(1, "agent_working", Severity::Low));
+    world.accept(&in_pane(2, "agent_blocked", Severity::Critical));
+    world
+        .open
+        .insert(1, in_pane(1, "agent_working", Severity::Low));
+    world.outcomes.remove(&1);
+    world.restart(false, 0);
+    assert_eq!(world.desk.status().critical, 1);
+}
+
+#[test]
+fn a_new_journal_numbers_anew() {
+    let mut world = World::new(Config::default(), 0);
+    world.accept(&in_pane(900, "agent_blocked", Severity::Critical));
+    world.desk.renumber();
+    assert_eq!(world.desk.decided(), 0);
+    let left = event(1, "system_failure", Severity::Critical, "disk");
+    world.open.insert(1, left);
+    world.restart(false, 0);
+    assert_eq!(world.desk.status().critical, 2);
+}
+
+#[test]
+fn what_still_holds_is_shown_and_repeated_as_long_as_it_does() {
+    let mut world = World::new(Config::default(), 1);
+    world.desk.set_panes([crate::tmux::PaneId(0)].into());
+    world.accept(&in_pane(1, "agent_blocked", Severity::Critical));
+    world.pass(201 * 60_000);
+    assert_eq!(world.desk.status().critical, 1);
+    assert_eq!(
+        world.messages.len(),
+        6,
+        "at once, after 5, 20, 80, 140 and 200 minutes: {:?}",
+        world.messages
+    );
+    world.accept(&in_pane(2, "agent_exited", Severity::Medium));
+    assert_eq!(
+        world.desk.status().critical,
+        0,
+        "it is not blocked any more"
+    );
+    world.accept(&in_pane(3, "agent_exited", Severity::Critical));
+    world.pass(61 * 60_000);
+    assert_eq!(world.desk.status().critical, 1);
+    world.desk.set_panes([].into());
+    world.tick();
+    assert_eq!(world.desk.status().critical, 0, "its pane is gone");
+}
+
 #[test]
 fn another_tmux_server_has_other_panes() {
     let mut world = World::new(Config::default(), 1);

@@ -49,7 +49,7 @@ fn a_muted_critical_is_not_in_the_segment_until_the_mute_ends() {
         "what stood is hidden too"
     );
     let held = world.emit("agent_blocked", Severity::Critical, "meanwhile");
-    let ended = world.emit("agent_exited", Severity::Critical, "gone");
+    let failed = world.emit("agent_error", Severity::Critical, "gone");
     assert_eq!(world.result(held), Verdict::Muted);
     assert_eq!(world.desk.status(), Status::default());
     world.pass(9 * 60_000);
@@ -61,10 +61,10 @@ fn a_muted_critical_is_not_in_the_segment_until_the_mute_ends() {
     );
     world.pass(60_000);
     let status = world.desk.status();
-    assert_eq!((status.critical, status.newest), (3, Some(ended)));
+    assert_eq!((status.critical, status.newest), (3, Some(failed)));
     world.pass(2 * 60_000);
     let texts: Vec<&str> = world.messages.iter().map(|m| m.2.as_str()).collect();
-    assert!(texts[1].contains("still: agent_exited"), "{texts:?}");
+    assert!(texts[1].contains("still: agent_error"), "{texts:?}");
     assert!(
         texts[1].contains("(+2 more, 2 of them critical)"),
         "{texts:?}"
