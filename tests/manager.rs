@@ -127,6 +127,43 @@ fn f13_clients_that_never_read_cost_only_themselves() {
 }
 
 #[test]
+fn f13_clients_that_ask_for_much_and_never_read_cost_only_themselves() {
+    let stage = Stage::with(&["alpha"]);
+    for n in 0..20 {
+        stage.new_window("alpha", &["-n", &format!("window {n}")]);
+    }
+    stage.run();
+    stage.roster_agrees();
+    let path = socket_of(&stage);
+    let mut good = Good::at(&path);
+    let before = memory(stage.pid());
+    let asked = [
+        r#"{"op":"panes"}"#.to_owned(),
+        r#"{"op":"status"}"#.to_owned(),
+        r#"{"op":"mutes"}"#.to_owned(),
+        format!(r#"{{"op":"{}"}}"#, "x".repeat(500)),
+    ];
+    let harm: Vec<UnixStream> = (0..100)
+        .map(|n| {
+            let mut stream = connect(&path);
+            let asked = format!("{}\n", asked[n % asked.len()]).repeat(400);
+            // Until nobody takes any more of it.
+            let _ = stream.set_write_timeout(Some(Duration::from_millis(50)));
+            let _ = stream.write_all(asked.as_bytes());
+            stream
+        })
+        .collect();
+    for _ in 0..10 {
+        good.is_served();
+    }
+    let taken = memory(stage.pid()) - before;
+    assert!(taken < MOST_MEMORY, "{taken}");
+    drop(harm);
+    good.is_served();
+    stage.stop_and_verify();
+}
+
+#[test]
 fn f10_a_line_of_100_mb_is_refused_and_takes_no_memory() {
     let stage = Stage::with(&["alpha"]);
     stage.run();

@@ -30,7 +30,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Requests of one connection that may be unanswered.
 const UNANSWERED: usize = 256;
-
+/// Longest text of a refusal, in characters.
+const LONGEST_ERROR: usize = 1000;
 /// How long a request that is to be recorded waits for the journal.
 const RECORD: Duration = Duration::from_secs(1);
 
@@ -70,6 +71,26 @@ pub struct Context {
     pub state: watch::Receiver<Arc<State>>,
     /// Everything else.
     pub asks: mpsc::Sender<Ask>,
+}
+
+impl Context {
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Every pane as it is now.
+    fn panes(&self) -> Response {
+        let roster = self.roster.borrow().clone();
+        let state = self.state.borrow().clone();
+        let all = roster.panes.values();
+        Response::Panes(all.map(|pane| panes::describe(pane, &state)).collect())
+    }
+}
+
+fn ended() -> Response {
+    Response::Error("the orchestrator is ending".to_owned())
 }
 
 /// Which socket file is ours.
@@ -199,11 +220,25 @@ struct Connection {
     guest: Arc<Guest>,
 }
 
-/// An answer, now or later, in the order of the requests.
+/// An answer, now or later, in the order of the requests. What may be large is only named here and made when it is
+/// its turn to be written: who asks and never reads has one such answer at most.
 enum Answer {
     Now(Response),
     Seq(oneshot::Receiver<Result<u64, AppendError>>),
+    Panes,
+    Status,
+    Mutes,
     Watch(broadcast::Receiver<Arc<Event>>),
+}
+
+/// Says no, and not at such length that it costs what the request did.
+fn refused(error: impl std::fmt::Display) -> Response {
+    let mut error = error.to_string();
+    if let Some((end, _)) = error.char_indices().nth(LONGEST_ERROR) {
+        error.truncate(end);
+        error.push('…');
+    }
+    Response::Error(error)
 }
 
 impl Connection {
@@ -211,7 +246,13 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let (answers, answers_rx) = mpsc::channel(UNANSWERED);
         let gone = CancellationToken::new();
-        let mut writing = tokio::spawn(write(writer, answers_rx, stop.clone(), gone.clone()));
+        let mut writing = tokio::spawn(write(
+            self.context.clone(),
+            writer,
+            answers_rx,
+            stop.clone(),
+            gone.clone(),
+        ));
         let served = async {
             tokio::select! {
                 () = self.read(reader, answers, &stop) => {}
@@ -266,26 +307,14 @@ impl Connection {
         self.guest.asks();
         let request = match serde_json::from_str(line) {
             Ok(request) => request,
-            Err(error) => return Answer::Now(Response::Error(format!("not a request: {error}"))),
+            Err(error) => return Answer::Now(refused(format!("not a request: {error}"))),
         };
-        let ended = || Response::Error("the orchestrator is ending".to_owned());
         let answer = match request {
             Request::Emit { event } => return self.emit(*event).await,
             Request::Watch => return Answer::Watch(self.context.bus.tap()),
-            Request::Panes => {
-                let (roster, state) = (
-                    self.context.roster.borrow().clone(),
-                    self.context.state.borrow().clone(),
-                );
-                Some(Response::Panes(
-                    roster
-                        .panes
-                        .values()
-                        .map(|pane| panes::describe(pane, &state))
-                        .collect(),
-                ))
-            }
-            Request::Status => self.ask(Ask::Status).await.map(Response::Status),
+            Request::Panes => return Answer::Panes,
+            Request::Status => return Answer::Status,
+            Request::Mutes => return Answer::Mutes,
             Request::ClearQueues => {
                 self.record("clear-queues").await;
                 self.ask(Ask::ClearQueues).await.map(Response::Cleared)
@@ -302,19 +331,15 @@ impl Connection {
                     .await;
                 self.ask(|reply| Ask::Mute(filter, span, reply))
                     .await
-                    .map(|done| done.map_or_else(Response::Error, Response::Muted))
+                    .map(|done| done.map_or_else(refused, Response::Muted))
             }
             Request::Unmute { which } => {
                 let what = which.as_ref().map_or("--all".to_owned(), |w| w.join(" "));
                 self.record(&format!("unmute {what}")).await;
                 self.ask(|reply| Ask::Unmute(which, reply))
                     .await
-                    .map(|done| done.map_or_else(Response::Error, Response::Unmuted))
+                    .map(|done| done.map_or_else(refused, Response::Unmuted))
             }
-            Request::Mutes => self
-                .ask(Ask::Mutes)
-                .await
-                .map(|done| done.map_or_else(Response::Error, Response::Mutes)),
             Request::Reload => self
                 .context
                 .asks
@@ -336,9 +361,7 @@ impl Connection {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.context.asks.send(ask(reply)).await.ok()?;
-        answer.await.ok()
+        self.context.ask(ask).await
     }
 
     /// What somebody of the same user asked for stands in the journal with the process that asked.
@@ -356,7 +379,7 @@ impl Connection {
 
     async fn emit(&self, emission: Emission) -> Answer {
         if let Err(error) = emission.check() {
-            return Answer::Now(Response::Error(error));
+            return Answer::Now(refused(error));
         }
         let roster = self.context.roster.borrow().clone();
         let pane = emission.pane.and_then(|id| roster.panes.get(&id));
@@ -374,6 +397,7 @@ impl Connection {
 
 /// Writes answers in order; whoever does not read them fills only their own queue.
 async fn write(
+    context: Context,
     writer: OwnedWriteHalf,
     mut answers: mpsc::Receiver<Answer>,
     stop: CancellationToken,
@@ -382,14 +406,24 @@ async fn write(
     let mut writer = BufWriter::with_capacity(16 << 10, writer);
     while let Some(answer) = answers.recv().await {
         let written = match answer {
-            Answer::Now(response) => line(&mut writer, &response).await,
+            Answer::Now(response) => line(&mut writer, response).await,
+            Answer::Panes => line(&mut writer, context.panes()).await,
+            Answer::Status => {
+                let status = context.ask(Ask::Status).await;
+                line(&mut writer, status.map_or_else(ended, Response::Status)).await
+            }
+            Answer::Mutes => {
+                let mutes = context.ask(Ask::Mutes).await;
+                let mutes = mutes.map(|done| done.map_or_else(refused, Response::Mutes));
+                line(&mut writer, mutes.unwrap_or_else(ended)).await
+            }
             Answer::Seq(accepted) => {
                 let response = match accepted.await {
                     Ok(Ok(seq)) => Response::Seq(seq),
                     Ok(Err(error)) => Response::Error(error.to_string()),
                     Err(_) => Response::Error(AppendError::Closed.to_string()),
                 };
-                line(&mut writer, &response).await
+                line(&mut writer, response).await
             }
             Answer::Watch(tap) => watch_events(&mut writer, tap, &stop).await,
         };
@@ -419,13 +453,15 @@ async fn watch_events(
             },
             () = stop.cancelled() => return Ok(()),
         };
-        line(writer, &response).await?;
+        line(writer, response).await?;
         writer.flush().await?;
     }
 }
 
-async fn line(writer: &mut BufWriter<OwnedWriteHalf>, response: &Response) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(response)?;
+/// The answer itself is gone before its bytes wait for somebody to read them.
+async fn line(writer: &mut BufWriter<OwnedWriteHalf>, response: Response) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(&response)?;
+    drop(response);
     line.push(b'\n');
     writer.write_all(&line).await
 }
