@@ -244,6 +244,13 @@ impl Board {
         self.open.get(&fingerprint).is_some_and(|open| open.seen_to)
     }
 
+    /// Ends what was true of the last run alone: its components run again, and its journal is written.
+    pub fn begin_run(&mut self) {
+        let ended = ["component_parked", "disk_full"];
+        self.open
+            .retain(|_, open| !ended.contains(&open.kind.as_str()));
+    }
+
     /// Ends everything about panes: their ids mean other panes from now on.
     pub fn forget_panes(&mut self) {
         self.open.retain(|_, open| open.pane.is_none());
@@ -350,12 +357,8 @@ mod tests {
     #[test]
     fn what_has_a_state_holds_as_long_as_that_does() {
         let mut board = Board::default();
-        for (seq, kind) in (1..).zip([
-            "credit_critical",
-            "component_parked",
-            "breaker_open",
-            "tmux_lost",
-        ]) {
+        for (seq, kind) in (1..).zip(["disk_full", "component_parked", "breaker_open", "tmux_lost"])
+        {
             raise(&mut board, seq, kind, "m", 0);
         }
         let mut blocked = event(5, "agent_blocked", Severity::Critical, "m");

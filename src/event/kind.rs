@@ -87,6 +87,7 @@ pub const KINDS: &[Kind] = &[
     ),
     own("schedule_due", Severity::Medium),
     ending(own("tmux_attached", Severity::Medium), &["tmux_lost"]),
+    ending(own("disk_freed", Severity::Medium), &["disk_full"]),
     own("digest", Severity::Medium),
     kind("task_completed", Severity::Low),
     kind("status_update", Severity::Low),
@@ -169,6 +170,7 @@ mod tests {
             "tmux_anything",
             "gap",
             "disk_full",
+            "disk_freed",
         ] {
             assert!(is_reserved(name), "{name}");
         }

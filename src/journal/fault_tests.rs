@@ -270,7 +270,7 @@ fn f05_full_at_midnight_the_old_day_stays_whole_and_the_new_one_is_begun_later()
     disk.mended.store(true, SeqCst);
     run.settle();
     assert_eq!(std::fs::read(&yesterday).unwrap(), whole);
-    assert_eq!(lines(run.dir.path(), "after").len(), 14);
+    assert_eq!(lines(run.dir.path(), "after").len(), 16);
     assert!(run.today().exists());
     // Under a clock that goes back, the newest day goes on.
     run.now = "2026-11-20T07:00:00+01:00".parse().unwrap();
@@ -310,18 +310,33 @@ fn f04_a_full_disk_is_said_at_once_in_place_of_the_reserve_and_said_once() {
     assert_eq!(run.own("disk_full").len(), 1);
     assert_eq!(run.own("disk_full")[0].severity, Severity::Critical);
     assert_eq!(run.accepted.len(), run.handed);
+    assert_eq!(
+        run.own("disk_freed").len(),
+        1,
+        "with nothing to write too, and not for each time that it worked"
+    );
+    assert_eq!(run.ledger.due(run.instant), None);
     // Once it has worked for a minute, the next time is news.
-    for _ in 0..70 {
-        run.hand_over("bell");
-        run.pass(Duration::from_secs(1));
-        run.go_on();
-    }
     disk.mended.store(false, SeqCst);
     run.hand_over("bell");
     run.go_on();
     disk.mended.store(true, SeqCst);
     run.settle();
-    assert_eq!(run.own("disk_full").len(), 2);
+    assert_eq!(
+        (run.own("disk_full").len(), run.own("disk_freed").len()),
+        (2, 2)
+    );
+    // Whoever ends does not wait for that.
+    disk.mended.store(false, SeqCst);
+    run.hand_over("bell");
+    run.go_on();
+    disk.mended.store(true, SeqCst);
+    while run.ledger.is_failing() || run.ledger.waits() != (0, 0) {
+        run.go_on();
+    }
+    assert!(run.ledger.due(run.instant).is_some());
+    run.step();
+    assert_eq!(run.ledger.due(run.instant), None);
     run.check("a disk that fills again and again");
 }
 

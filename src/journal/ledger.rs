@@ -88,6 +88,13 @@ struct Episode {
     works: Option<Instant>,
 }
 
+impl Episode {
+    /// When it is over, if writing works on.
+    fn over(&self) -> Option<Instant> {
+        self.works.map(|works| works + CALM)
+    }
+}
+
 /// Events that were refused and are not stated yet.
 #[derive(Debug)]
 struct Gap {
@@ -163,7 +170,7 @@ impl Ledger {
     /// When the next step would do something, if ever; `instant` for at once.
     pub(super) fn due(&self, instant: Instant) -> Option<Instant> {
         match &self.trial {
-            None if self.queue.is_empty() => None,
+            None if self.queue.is_empty() => self.episode.as_ref().and_then(Episode::over),
             None => Some(instant),
             // Whoever waits for an answer gets it.
             Some(trial) if trial.kind == Kind::Other && self.queue.events() > 0 => Some(instant),
@@ -213,6 +220,10 @@ impl Ledger {
         let day = self.tail.day();
         let full = |trial: &Trial| trial.kind == Kind::Full;
         if self.queue.is_empty() {
+            if self.trial.is_none() && self.due(instant).is_some_and(|due| due > instant) {
+                // Asked before its time, as at the end: nobody waits for the end of this.
+                self.episode = None;
+            }
             // Nothing else is there to be tried.
             self.state_gap(now);
         }
@@ -263,8 +274,15 @@ impl Ledger {
         self.health.failing = None;
         if let Some(episode) = &mut self.episode {
             let works = *episode.works.get_or_insert(instant);
-            if instant.duration_since(works) >= CALM && self.reserve.make() {
-                self.episode = None;
+            if instant.duration_since(works) >= CALM {
+                if self.reserve.make() {
+                    self.episode = None;
+                    let dir = self.tail.dir().display();
+                    let text = format!("the journal in {dir} is written again, and has its room");
+                    self.say(Draft::new("disk_freed", "journal", text), None);
+                } else {
+                    episode.works = Some(instant);
+                }
             }
         }
         self.state_gap(now);

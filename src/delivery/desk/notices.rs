@@ -88,6 +88,7 @@ impl Desk {
 
     /// A run begins, what was left over is accepted. Many in a row are told.
     pub fn started(&mut self, now: Tick) -> Vec<Action> {
+        self.board.begin_run();
         self.board.bound_owed();
         let Some(n) = self.starts.one_more(now) else {
             return Vec::new();

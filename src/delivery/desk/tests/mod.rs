@@ -540,6 +540,28 @@ fn what_still_holds_is_shown_and_repeated_as_long_as_it_does() {
 }
 
 #[test]
+fn what_orch_says_of_itself_ends_with_its_cure() {
+    let mut world = World::new(Config::default(), 0);
+    let own = |world: &mut World, kind: &str, source: &str| {
+        world.emit_by(kind, Severity::Critical, "m", |event| {
+            event.source = source.to_owned();
+        })
+    };
+    own(&mut world, "disk_full", "journal");
+    assert_eq!(world.desk.status().critical, 1);
+    world.emit_by("disk_freed", Severity::Medium, "m", |event| {
+        event.source = "journal".to_owned();
+    });
+    assert_eq!(world.desk.status().critical, 0);
+    own(&mut world, "disk_full", "journal");
+    own(&mut world, "component_parked", "orch");
+    let stays = own(&mut world, "tmux_lost", "tmux");
+    world.restart(false, 0);
+    let status = world.desk.status();
+    assert_eq!((status.critical, status.newest), (1, Some(stays)));
+}
+
+#[test]
 fn another_tmux_server_has_other_panes() {
     let mut world = World::new(Config::default(), 1);
     let mut seq = 0;
