@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 use super::components::{Health, Standing};
 use super::{RunError, Setup};
@@ -17,6 +16,24 @@ use crate::paths::{Environment, Holder, Lock, PathError, Root, Runtime};
 
 /// How often it is looked whether all is still in its place.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Ends the keeper, with the names of the parts that had to be dropped before.
+#[derive(Clone, Default)]
+pub(super) struct Farewell(watch::Sender<Option<Vec<String>>>);
+
+impl Farewell {
+    pub(super) fn say(&self, unfinished: &[&str]) {
+        let names = unfinished.iter().map(ToString::to_string).collect();
+        self.0.send_replace(Some(names));
+    }
+
+    /// Resolves when it is said.
+    pub(super) async fn said(&self) -> Vec<String> {
+        let mut said = self.0.subscribe();
+        let said = said.wait_for(Option::is_some).await;
+        said.ok().and_then(|said| said.clone()).unwrap_or_default()
+    }
+}
 
 pub(super) struct Keeper {
     // First, so that it is free as soon as the server's lock is: a restart waits for that one.
@@ -42,10 +59,7 @@ impl Locks {
     /// Takes them: the server's first, so that who is refused by the root's knows that it is another server's.
     pub(super) fn take(setup: &Setup) -> Result<Self, RunError> {
         setup.runtime.secure(&setup.env)?;
-        let holder = Holder {
-            pid: std::process::id(),
-            root: setup.root.0.clone(),
-        };
+        let holder = Holder::new(std::process::id(), setup.root.0.clone());
         let server = take_server(&setup.runtime, &holder)?.map_err(RunError::Running)?;
         setup.root.make()?;
         let root = take_root(&setup.root, &holder)?;
@@ -118,8 +132,9 @@ impl Keeper {
         Ok((keeper, listening, seen))
     }
 
-    /// Until `stop`, then removes the socket. Ends earlier, with the reason, when another has taken its place.
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
+    /// Until `farewell`, then removes the socket; what is left undone stands in the lock file, for who waits for the
+    /// end. Ends earlier, with the reason, when another has taken its place.
+    pub(super) async fn run(mut self, farewell: Farewell) -> Result<(), RunError> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -134,11 +149,19 @@ impl Keeper {
                     Err(error @ RunError::Root { .. }) => return Err(error),
                     Err(error) => self.say(Health::Failing, &error.to_string()),
                 },
-                () = stop.cancelled() => break,
+                unfinished = farewell.said() => {
+                    self.holder.unfinished = unfinished;
+                    break;
+                }
             };
         }
         if self.bound.is_at(&self.runtime.socket) {
             let _ = std::fs::remove_file(&self.runtime.socket);
+        }
+        if !self.holder.unfinished.is_empty()
+            && let Err(error) = self.lock.name(&self.holder)
+        {
+            tracing::warn!(target: "orch::app", "cannot write {}: {error}", self.runtime.lock.display());
         }
         Ok(())
     }
