@@ -90,7 +90,10 @@ impl Context {
 }
 
 fn ended() -> Response {
-    Response::Error("the orchestrator is ending".to_owned())
+    Response::Error(
+        "no answer: the orchestrator is ending, or delivery is busy; `orch status` says which"
+            .to_owned(),
+    )
 }
 
 /// Which socket file is ours.

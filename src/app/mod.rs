@@ -418,15 +418,14 @@ async fn wait<T>(
 }
 
 impl Parts {
-    async fn configure(&self, config: &Config) {
+    fn configure(&self, config: &Config) {
         self.severities
             .send_replace(Arc::new(config.severities.clone()));
         self.bus.journal().retain(config.retention.clone());
-        let _ = self
-            .delivery
-            .control
-            .send(Control::Configure(config.delivery.clone()))
-            .await;
+        // Not in the main loop: a delivery that is stuck must not keep anybody from being heard.
+        let control = self.delivery.control.clone();
+        let settings = Control::Configure(config.delivery.clone());
+        tokio::spawn(async move { control.send(settings).await });
     }
 }
 
