@@ -1,12 +1,16 @@
 //! The other end of the socket, for the commands: asks, and reads the answers in order.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::protocol::{Request, Response};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection to a running orchestrator.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub enum ClientError {
     /// It ended before it answered.
     #[error("the orchestrator ended before it answered")]
     Ended,
+    /// It did not answer in time.
+    #[error("the orchestrator has not answered for {} s: it is stopped or hangs; `orch logs` says what it did last", PATIENCE.as_secs())]
+    Silent,
     /// An answer that this version does not understand.
     #[error("the orchestrator answered what this version does not understand: {0}")]
     Unreadable(#[from] serde_json::Error),
@@ -82,8 +89,12 @@ impl Client {
     /// # Errors
     /// As [`Client::receive`], and [`ClientError::Refused`] with what the orchestrator says.
     pub async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
-        self.send(request).await?;
-        match self.receive().await? {
+        let asking = async {
+            self.send(request).await?;
+            self.receive().await
+        };
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        match answer.map_err(|_| ClientError::Silent)?? {
             Response::Error(error) => Err(ClientError::Refused(error)),
             answer => Ok(answer),
         }

@@ -62,6 +62,8 @@ pub enum Response {
     Status(serde_json::Value),
     /// See [`Request::Panes`].
     Panes(serde_json::Value),
+    /// It was not taken, and will not be: the orchestrator is ending.
+    Ending(String),
     /// See [`Request::ClearQueues`].
     Cleared(usize),
     /// See [`Request::Ack`].

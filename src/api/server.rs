@@ -32,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const UNANSWERED: usize = 256;
 /// Longest text of a refusal, in characters.
 const LONGEST_ERROR: usize = 1000;
+/// How long it is waited for who connected in the last moment.
+const BACKLOG: Duration = Duration::from_millis(100);
 /// How long a request that is to be recorded waits for the journal.
 const RECORD: Duration = Duration::from_secs(1);
 
@@ -90,7 +92,10 @@ impl Context {
 }
 
 fn ended() -> Response {
-    Response::Error("the orchestrator is ending".to_owned())
+    Response::Error(
+        "no answer: the orchestrator is ending, or delivery is busy; `orch status` says which"
+            .to_owned(),
+    )
 }
 
 /// Which socket file is ours.
@@ -193,6 +198,20 @@ impl Server {
             let stop = self.stop.clone();
             connections.spawn(async move { connection.run(stream, stop).await });
         }
+        // Who had connected before the socket was gone hears that nothing is taken any more.
+        let until = tokio::time::Instant::now() + BACKLOG;
+        let listener = self.listener.borrow().clone();
+        while let Ok(Ok((stream, _))) = tokio::time::timeout_at(until, listener.accept()).await {
+            if let Some(peer) = own(&stream) {
+                let connection = Connection {
+                    context: self.context.clone(),
+                    peer: peer.pid(),
+                    guest: guests.welcome().await,
+                };
+                let stop = self.stop.clone();
+                connections.spawn(async move { connection.run(stream, stop).await });
+            }
+        }
         connections.close();
         connections.wait().await;
     }
@@ -280,13 +299,24 @@ impl Connection {
         stop: &CancellationToken,
     ) {
         let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE));
+        let mut ending = false;
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,
-                () = stop.cancelled() => return,
+                () = stop.cancelled(), if !ending => {
+                    // Nobody can send any more; what was sent before is still read, and answered.
+                    let stream: &UnixStream = lines.get_ref().as_ref();
+                    let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Read);
+                    ending = true;
+                    continue;
+                }
             };
             let answer = match line {
                 Some(Ok(line)) if line.trim().is_empty() => continue,
+                Some(Ok(_)) if ending => {
+                    let text = "not taken: the orchestrator is ending".to_owned();
+                    Answer::Now(Response::Ending(text))
+                }
                 Some(Ok(line)) => self.answer(&line).await,
                 Some(Err(error)) => {
                     let error = format!(

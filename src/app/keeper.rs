@@ -18,6 +18,24 @@ use crate::paths::{Environment, Holder, Lock, PathError, Root, Runtime};
 /// How often it is looked whether all is still in its place.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// Ends the keeper, with the names of the parts that had to be dropped before.
+#[derive(Clone, Default)]
+pub(super) struct Farewell(watch::Sender<Option<Vec<String>>>);
+
+impl Farewell {
+    pub(super) fn say(&self, unfinished: &[&str]) {
+        let names = unfinished.iter().map(ToString::to_string).collect();
+        self.0.send_replace(Some(names));
+    }
+
+    /// Resolves when it is said.
+    pub(super) async fn said(&self) -> Vec<String> {
+        let mut said = self.0.subscribe();
+        let said = said.wait_for(Option::is_some).await;
+        said.ok().and_then(|said| said.clone()).unwrap_or_default()
+    }
+}
+
 pub(super) struct Keeper {
     // First, so that it is free as soon as the server's lock is: a restart waits for that one.
     root_lock: Lock,
@@ -27,6 +45,8 @@ pub(super) struct Keeper {
     env: Environment,
     holder: Holder,
     bound: Bound,
+    /// No socket any more: the run is ending.
+    closed: bool,
     listener: watch::Sender<Arc<UnixListener>>,
     standing: watch::Sender<Standing>,
 }
@@ -42,10 +62,7 @@ impl Locks {
     /// Takes them: the server's first, so that who is refused by the root's knows that it is another server's.
     pub(super) fn take(setup: &Setup) -> Result<Self, RunError> {
         setup.runtime.secure(&setup.env)?;
-        let holder = Holder {
-            pid: std::process::id(),
-            root: setup.root.0.clone(),
-        };
+        let holder = Holder::new(std::process::id(), setup.root.0.clone());
         let server = take_server(&setup.runtime, &holder)?.map_err(RunError::Running)?;
         setup.root.make()?;
         let root = take_root(&setup.root, &holder)?;
@@ -112,35 +129,61 @@ impl Keeper {
             env: setup.env.clone(),
             holder: locks.holder,
             bound,
+            closed: false,
             listener,
             standing,
         };
         Ok((keeper, listening, seen))
     }
 
-    /// Until `stop`, then removes the socket. Ends earlier, with the reason, when another has taken its place.
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
+    /// Until `farewell`; removes the socket at `closing` already, so that who emits then finds nobody. What is left undone stands in the lock file, for who waits for the
+    /// end. Ends earlier, with the reason, when another has taken its place.
+    pub(super) async fn run(
+        mut self,
+        closing: CancellationToken,
+        farewell: Farewell,
+    ) -> Result<(), RunError> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 _ = look.tick() => match self.look() {
-                    Ok(()) => self.standing.send_if_modified(|standing| {
-                        let before = standing.health;
-                        standing.set(Health::Ok);
-                        before != standing.health
-                    }),
+                    Ok(()) => {
+                        self.standing.send_if_modified(|standing| {
+                            let before = standing.health;
+                            standing.set(Health::Ok);
+                            before != standing.health
+                        });
+                    }
                     Err(RunError::Running(other)) => return Err(RunError::Replaced(other)),
                     Err(error @ RunError::Root { .. }) => return Err(error),
-                    Err(error) => self.say(Health::Failing, &error.to_string()),
+                    Err(error) => {
+                        self.say(Health::Failing, &error.to_string());
+                    }
                 },
-                () = stop.cancelled() => break,
+                () = closing.cancelled(), if !self.closed => {
+                    self.closed = true;
+                    self.unbind();
+                }
+                unfinished = farewell.said() => {
+                    self.holder.unfinished = unfinished;
+                    break;
+                }
             };
         }
+        self.unbind();
+        if !self.holder.unfinished.is_empty()
+            && let Err(error) = self.lock.name(&self.holder)
+        {
+            tracing::warn!(target: "orch::app", "cannot write {}: {error}", self.runtime.lock.display());
+        }
+        Ok(())
+    }
+
+    fn unbind(&self) {
         if self.bound.is_at(&self.runtime.socket) {
             let _ = std::fs::remove_file(&self.runtime.socket);
         }
-        Ok(())
     }
 
     /// The locks first: a socket is put in its place only by who holds them.
@@ -155,7 +198,7 @@ impl Keeper {
             self.root_lock = take_root(&self.root, &self.holder)?;
             self.say(Health::Ok, "logs/orch.pid was gone; there is a new one");
         }
-        if !self.bound.is_at(&self.runtime.socket) {
+        if !self.closed && !self.bound.is_at(&self.runtime.socket) {
             let socket = &self.runtime.socket;
             let (listener, bound) = api::bind(socket).map_err(|source| RunError::Io {
                 what: format!("listen on {}", socket.display()),

@@ -49,15 +49,25 @@ use self::supervise::supervise;
 pub use log::{COMPONENTS, init as init_log};
 pub use panics::tell_panics;
 
-/// How long delivery may take to decide on all that waits at a stop, and the journal to write it. All limits together
-/// stay within what `orch stop` waits.
-const DRAIN: Duration = Duration::from_secs(5);
-/// How long each other part may take to end.
+/// How long all may take together to take in no more and answer what was taken.
 const END: Duration = Duration::from_secs(3);
+/// How long delivery may take to decide on all that waits at a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the connection to tmux may take to be closed, and the roster to notice.
+const LEAVE: Duration = Duration::from_secs(2);
+/// How long the journal may take to write what it has.
+const WRITE: Duration = Duration::from_secs(3);
 /// How long those who connect at a start wait for what was emitted before.
 const BEGIN: Duration = Duration::from_secs(5);
-/// How long the last small things may take: unsetting the status variables, removing the socket.
+/// How long small last things may take: unsetting the status variables, the session files, removing the socket.
 const TIDY: Duration = Duration::from_secs(1);
+/// How long threads may take that a disk holds, once all that could be written has been.
+pub const THREADS: Duration = Duration::from_secs(1);
+
+/// The longest that an end takes after it was asked for, all limits together.
+pub fn longest_end() -> Duration {
+    END + DRAIN + TIDY + TIDY + LEAVE + WRITE + TIDY + THREADS
+}
 
 /// Everything that is decided before a run starts.
 #[derive(Debug, Clone)]
@@ -110,6 +120,9 @@ pub enum RunError {
     /// A part that must not end has ended.
     #[error("{0} ended unexpectedly; the next start goes on from the journal")]
     Part(&'static str),
+    /// It ended, and not all was done in time.
+    #[error("ended before all was done: {} did not end in time or failed; the next start goes on from the journal", .0.join(", "))]
+    Unfinished(Vec<&'static str>),
 }
 
 /// The running parts.
@@ -159,7 +172,7 @@ struct Stops {
     delivery: CancellationToken,
     sink: CancellationToken,
     tmux: CancellationToken,
-    keeper: CancellationToken,
+    keeper: keeper::Farewell,
 }
 
 /// Runs an orchestrator until it is asked to stop or a part fails.
@@ -181,9 +194,14 @@ pub async fn run(setup: Setup) -> Result<(), RunError> {
     tracing::info!(target: "orch::app", "running for {} with root {}", setup.server.socket.display(), setup.root.0.display());
 
     let ended = serving::serve(&setup, parts, started, signals, &mut tasks).await;
-    take_down(tasks, stops).await;
+    let unfinished = take_down(tasks, stops).await;
     tracing::info!(target: "orch::app", "ended");
-    ended
+    ended?;
+    if unfinished.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::Unfinished(unfinished))
+    }
 }
 
 /// Where `orch emit` keeps events while nothing runs: below this root, that of the run before, and the default one.
@@ -287,7 +305,7 @@ fn compose(
             what: format!("listen on {}", setup.runtime.socket.display()),
             source,
         })?;
-    let keeper = tokio::spawn(keeper.run(stops.keeper.clone()));
+    let keeper = tokio::spawn(keeper.run(stops.intake.clone(), stops.keeper.clone()));
     let (asks, asks_rx) = mpsc::channel(64);
     let taken = CancellationToken::new();
     let intake = intake::Intake {
@@ -363,58 +381,70 @@ async fn keep_state(mut events: mpsc::Receiver<Arc<Event>>, state: watch::Sender
 }
 
 /// Intake first, the journal last: what was accepted gets its outcome, what was decided gets written. Who does not
-/// end in time is dropped with all it holds, so that nobody waits for it.
-async fn take_down(tasks: Tasks, stops: Stops) {
+/// end in time is dropped with all it holds, so that nobody waits for it; their names.
+async fn take_down(tasks: Tasks, stops: Stops) -> Vec<&'static str> {
+    let mut unfinished = Vec::new();
     stops.intake.cancel();
     let limit = Instant::now() + END;
-    wait("spool", limit, tasks.intake).await;
-    wait("api", limit, tasks.api).await;
-    wait("monitors", limit, tasks.monitors).await;
+    wait("spool", limit, tasks.intake, &mut unfinished).await;
+    wait("api", limit, tasks.api, &mut unfinished).await;
+    wait("monitors", limit, tasks.monitors, &mut unfinished).await;
     stops.delivery.cancel();
-    wait("delivery", Instant::now() + DRAIN, tasks.delivery).await;
+    let limit = Instant::now() + DRAIN;
+    wait("delivery", limit, tasks.delivery, &mut unfinished).await;
     stops.sink.cancel();
     if let Some(sink) = tasks.sink {
-        wait("delivery.status", Instant::now() + TIDY, sink).await;
+        let limit = Instant::now() + TIDY;
+        wait("delivery.status", limit, sink, &mut unfinished).await;
     }
-    wait("session_state", Instant::now() + END, tasks.sessions).await;
+    let limit = Instant::now() + TIDY;
+    wait("session_state", limit, tasks.sessions, &mut unfinished).await;
     stops.tmux.cancel();
-    let limit = Instant::now() + END;
-    wait("tmux", limit, tasks.tmux).await;
-    wait("roster", limit, tasks.roster).await;
+    let limit = Instant::now() + LEAVE;
+    wait("tmux", limit, tasks.tmux, &mut unfinished).await;
+    wait("roster", limit, tasks.roster, &mut unfinished).await;
     // With the last handle of the bus gone the journal writes what it has and ends.
-    let limit = Instant::now() + DRAIN;
-    wait("journal", limit, tasks.journal).await;
-    wait("dispatcher", limit, tasks.dispatcher).await;
-    wait("state", limit, tasks.state).await;
-    stops.keeper.cancel();
-    wait("socket", Instant::now() + TIDY, tasks.keeper).await;
+    let limit = Instant::now() + WRITE;
+    wait("journal", limit, tasks.journal, &mut unfinished).await;
+    wait("dispatcher", limit, tasks.dispatcher, &mut unfinished).await;
+    wait("state", limit, tasks.state, &mut unfinished).await;
+    stops.keeper.say(&unfinished);
+    let limit = Instant::now() + TIDY;
+    wait("socket", limit, tasks.keeper, &mut unfinished).await;
+    unfinished
 }
 
-async fn wait<T>(name: &str, limit: Instant, mut task: JoinHandle<T>) {
+/// Adds its name to those that did not end as they should, if so.
+async fn wait<T>(
+    name: &'static str,
+    limit: Instant,
+    mut task: JoinHandle<T>,
+    unfinished: &mut Vec<&'static str>,
+) {
     // One that ended by itself was noticed then; its handle must not be asked again.
     if task.is_finished() {
         return;
     }
     match tokio::time::timeout_at(limit.into(), &mut task).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => return,
         Ok(Err(error)) => tracing::error!(target: "orch::app", "{name} failed: {error}"),
         Err(_) => {
             tracing::error!(target: "orch::app", "{name} did not end in time and is dropped");
             task.abort();
         }
     }
+    unfinished.push(name);
 }
 
 impl Parts {
-    async fn configure(&self, config: &Config) {
+    fn configure(&self, config: &Config) {
         self.severities
             .send_replace(Arc::new(config.severities.clone()));
         self.bus.journal().retain(config.retention.clone());
-        let _ = self
-            .delivery
-            .control
-            .send(Control::Configure(config.delivery.clone()))
-            .await;
+        // Not in the main loop: a delivery that is stuck must not keep anybody from being heard.
+        let control = self.delivery.control.clone();
+        let settings = Control::Configure(config.delivery.clone());
+        tokio::spawn(async move { control.send(settings).await });
     }
 }
 
@@ -442,7 +472,7 @@ mod tests {
         let keeper = {
             let (stop, written) = (stops.keeper.clone(), written.clone());
             tokio::spawn(async move {
-                stop.cancelled().await;
+                assert_eq!(stop.said().await, ["api"]);
                 written.cancel();
                 Ok(())
             })
@@ -462,7 +492,7 @@ mod tests {
             keeper,
         };
         let since = Instant::now();
-        take_down(tasks, stops).await;
+        assert_eq!(take_down(tasks, stops).await, ["api"]);
         // Only the one that is stuck was waited for, and the journal ended once that was dropped.
         assert!(since.elapsed() < END * 2, "{:?}", since.elapsed());
         assert!(written.is_cancelled());

@@ -10,21 +10,21 @@ use crate::delivery::{BadMute, Control, Delivery};
 
 type Reply = oneshot::Sender<Result<Value, String>>;
 
-pub(super) async fn begin(delivery: &Delivery, terms: Vec<String>, span: Duration, reply: Reply) {
+pub(super) fn begin(delivery: &Delivery, terms: Vec<String>, span: Duration, reply: Reply) {
     let (own, answer) = oneshot::channel();
-    let _ = delivery.control.send(Control::Mute(terms, span, own)).await;
+    let _ = delivery.control.try_send(Control::Mute(terms, span, own));
     tokio::spawn(pass_on(answer, reply));
 }
 
-pub(super) async fn end(delivery: &Delivery, which: Option<Vec<String>>, reply: Reply) {
+pub(super) fn end(delivery: &Delivery, which: Option<Vec<String>>, reply: Reply) {
     let (own, answer) = oneshot::channel();
-    let _ = delivery.control.send(Control::Unmute(which, own)).await;
+    let _ = delivery.control.try_send(Control::Unmute(which, own));
     tokio::spawn(pass_on(answer, reply));
 }
 
-pub(super) async fn list(delivery: &Delivery, reply: Reply) {
+pub(super) fn list(delivery: &Delivery, reply: Reply) {
     let (own, answer) = oneshot::channel();
-    let _ = delivery.control.send(Control::Mutes(own)).await;
+    let _ = delivery.control.try_send(Control::Mutes(own));
     tokio::spawn(async move { pass_value(answer.await.map(Ok), reply) });
 }
 

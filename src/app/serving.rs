@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::signals::{Asked, Signals};
+use super::supervise::record;
 use super::{Parts, RunError, Setup, Tasks, mutes, report};
 use crate::api::Ask;
 use crate::config::{self, Config};
@@ -25,14 +26,14 @@ pub(super) async fn serve(
                     let _ = reply.send(report::status(setup, &parts, started));
                 }
                 Ask::ClearQueues(reply) => {
-                    let _ = parts.delivery.control.send(Control::Clear(reply)).await;
+                    hand_over(&parts, Control::Clear(reply));
                 }
                 Ask::Ack(seq, reply) => {
-                    let _ = parts.delivery.control.send(Control::Acknowledge(seq, reply)).await;
+                    hand_over(&parts, Control::Acknowledge(seq, reply));
                 }
-                Ask::Mute(terms, span, reply) => mutes::begin(&parts.delivery, terms, span, reply).await,
-                Ask::Unmute(which, reply) => mutes::end(&parts.delivery, which, reply).await,
-                Ask::Mutes(reply) => mutes::list(&parts.delivery, reply).await,
+                Ask::Mute(terms, span, reply) => mutes::begin(&parts.delivery, terms, span, reply),
+                Ask::Unmute(which, reply) => mutes::end(&parts.delivery, which, reply),
+                Ask::Mutes(reply) => mutes::list(&parts.delivery, reply),
                 Ask::Reload => reload(setup, &parts).await,
                 Ask::Stop => break Ok(()),
             },
@@ -45,6 +46,14 @@ pub(super) async fn serve(
     };
     signals.end_at_the_next();
     result
+}
+
+/// Without waiting: a delivery that is stuck must not keep anybody from being heard. Where it takes no more, who asked
+/// learns that from the reply that is dropped.
+fn hand_over(parts: &Parts, control: Control) {
+    if parts.delivery.control.try_send(control).is_err() {
+        tracing::warn!(target: "orch::app", "delivery takes no more requests");
+    }
 }
 
 /// Resolves when a part ends that must not, with what it died of in the diagnostics.
@@ -79,7 +88,7 @@ async fn reload(setup: &Setup, parts: &Parts) {
             Draft::new("config_reloaded", "config", text)
         }
         Some((path, Ok(loaded))) => {
-            parts.configure(&loaded.config).await;
+            parts.configure(&loaded.config);
             let waits = needs_restart(&setup.config, &loaded.config);
             let rest = if waits.is_empty() {
                 String::new()
@@ -98,7 +107,7 @@ async fn reload(setup: &Setup, parts: &Parts) {
     };
     // A journal that cannot be written must not keep the loop from what comes next.
     let bus = parts.bus.clone();
-    tokio::spawn(async move { bus.publish_or_say(draft).await });
+    tokio::spawn(async move { record(&bus, draft).await });
 }
 
 /// What a run takes up only at its start.

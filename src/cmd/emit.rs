@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,6 +14,9 @@ use crate::cli::{Emit, Global};
 use crate::event::Emission;
 use crate::spool;
 use crate::tmux::id::PaneId;
+
+/// How long an answer may take, and a line on its way to the orchestrator.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn emit(global: &Global, args: Emit) -> Done {
     let whereabouts = Whereabouts::find(global)?;
@@ -49,15 +53,15 @@ pub(super) fn emit(global: &Global, args: Emit) -> Done {
     let open = connect(&whereabouts)?;
     // One that cannot be sent has not been taken, so it is kept as if nothing ran.
     let sent = open.filter(|stream| send(stream, &emission).is_ok());
-    let Some(stream) = sent else {
-        keep(global, &whereabouts, emission)?;
-        eprintln!("orch: no orchestrator runs; kept for the next start");
-        return Ok(0);
-    };
-    match receive(&mut BufReader::new(stream)) {
+    let answer = sent.map(|stream| receive(&mut BufReader::new(stream)));
+    match answer.unwrap_or(Err(Unheard::NotTaken)) {
         Ok(seq) if global.json => println!("{}", json!({ "seq": seq })),
         Ok(seq) => println!("{seq}"),
-        Err(error) => return Err(Failure::new(error)),
+        Err(Unheard::NotTaken) => {
+            keep(global, &whereabouts, emission)?;
+            eprintln!("orch: no orchestrator runs; kept for the next start");
+        }
+        Err(Unheard::Failed(error)) => return Err(Failure::new(error)),
     }
     Ok(0)
 }
@@ -74,8 +78,10 @@ fn own_pane(whereabouts: &Whereabouts) -> Option<PaneId> {
 
 /// What is known of a line, in the order of the lines.
 enum Told {
-    /// The orchestrator will answer.
-    Sent(u64),
+    /// The orchestrator will answer; where that is that it does not take it, it is kept.
+    Sent(u64, Box<Emission>),
+    /// Nobody is there to send it to.
+    Unsent(u64, Box<Emission>),
     /// It is known already.
     Done(serde_json::Value, bool),
 }
@@ -89,14 +95,34 @@ fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) 
         .transpose()
         .map_err(Failure::new)?;
     let (told, queue) = mpsc::channel();
-    let printing = std::thread::spawn(move || print_answers(&queue, answers));
+    let (read, spooled, all_well) = std::thread::scope(|scope| {
+        let keep = |emission| keep(global, whereabouts, emission);
+        let printing = scope.spawn(move || print_answers(&queue, answers, keep));
+        let read = send_lines(stream.as_ref(), pane, &told);
+        drop(told);
+        let printed = printing.join();
+        let (spooled, all_well) = printed.unwrap_or((false, false));
+        (read, spooled, all_well)
+    });
+    if spooled {
+        eprintln!("orch: no orchestrator runs; lines are kept for the next start");
+    }
+    read?;
+    Ok(if all_well { 0 } else { FAILED })
+}
+
+fn send_lines(
+    stream: Option<&UnixStream>,
+    pane: Option<PaneId>,
+    told: &mpsc::Sender<Told>,
+) -> Result<(), Failure> {
     let mut input = BufReader::new(std::io::stdin().lock());
     let mut line = Vec::new();
     let mut number = 0;
-    let mut spooling = stream.is_none();
+    let mut open = stream;
     loop {
         let length = match read_line(&mut input, &mut line) {
-            Ok(0) => break,
+            Ok(0) => return Ok(()),
             Ok(length) => length,
             Err(error) => return Err(Failure::new(format!("cannot read standard input: {error}"))),
         };
@@ -105,31 +131,17 @@ fn emit_lines(global: &Global, whereabouts: &Whereabouts, pane: Option<PaneId>) 
             None => continue,
             Some(Err(error)) => Told::Done(json!({"line": number, "error": error}), false),
             Some(Ok(emission)) => {
-                spooling = spooling
-                    || stream
-                        .as_ref()
-                        .is_none_or(|open| send(open, &emission).is_err());
-                match spooling.then(|| keep(global, whereabouts, emission)) {
-                    None => Told::Sent(number),
-                    Some(Ok(())) => Told::Done(json!({"line": number, "spooled": true}), true),
-                    Some(Err(failure)) => {
-                        Told::Done(json!({"line": number, "error": failure.text}), false)
-                    }
+                open = open.filter(|stream| send(stream, &emission).is_ok());
+                match open {
+                    Some(_) => Told::Sent(number, Box::new(emission)),
+                    None => Told::Unsent(number, Box::new(emission)),
                 }
             }
         };
         if told.send(known).is_err() {
-            break;
+            return Ok(());
         }
     }
-    drop(told);
-    let all_well = printing
-        .join()
-        .map_err(|_| Failure::new("printing failed"))?;
-    if spooling {
-        eprintln!("orch: no orchestrator runs; lines are kept for the next start");
-    }
-    Ok(if all_well { 0 } else { FAILED })
 }
 
 /// The next line, or its beginning where it is longer than any may be; its length, 0 at the end.
@@ -170,39 +182,66 @@ fn parse(line: &[u8], length: usize, pane: Option<PaneId>) -> Option<Result<Emis
     }))
 }
 
-fn print_answers(queue: &mpsc::Receiver<Told>, stream: Option<UnixStream>) -> bool {
+/// Prints what became of each line, in their order; whether any was kept for the next start, and whether all went well.
+fn print_answers(
+    queue: &mpsc::Receiver<Told>,
+    stream: Option<UnixStream>,
+    keep: impl Fn(Emission) -> Result<(), Failure>,
+) -> (bool, bool) {
     let mut answers = stream.map(BufReader::new);
     let mut out = std::io::stdout().lock();
-    let mut all_well = true;
+    let (mut spooled, mut all_well) = (false, true);
     for told in queue {
-        let answer = match told {
+        let (number, heard) = match told {
             Told::Done(answer, well) => {
                 all_well &= well;
-                answer
-            }
-            Told::Sent(number) => {
-                let ended = || Err("the orchestrator ended before it answered".to_owned());
-                match answers.as_mut().map_or_else(ended, receive) {
-                    Ok(seq) => json!({"line": number, "seq": seq}),
-                    Err(error) => {
-                        all_well = false;
-                        json!({"line": number, "error": error})
-                    }
+                if writeln!(out, "{answer}").is_err() {
+                    break;
                 }
+                continue;
+            }
+            Told::Sent(number, emission) => {
+                let heard = answers.as_mut().map_or(Err(Unheard::NotTaken), receive);
+                (number, heard.map_err(|unheard| (unheard, emission)))
+            }
+            Told::Unsent(number, emission) => (number, Err((Unheard::NotTaken, emission))),
+        };
+        let answer = match heard {
+            Ok(seq) => json!({"line": number, "seq": seq}),
+            Err((Unheard::NotTaken, emission)) => match keep(*emission) {
+                Ok(()) => {
+                    spooled = true;
+                    json!({"line": number, "spooled": true})
+                }
+                Err(failure) => {
+                    all_well = false;
+                    json!({"line": number, "error": failure.text})
+                }
+            },
+            Err((Unheard::Failed(error), _)) => {
+                all_well = false;
+                json!({"line": number, "error": error})
             }
         };
         if writeln!(out, "{answer}").is_err() {
             break;
         }
     }
-    all_well
+    (spooled, all_well)
 }
 
 fn connect(whereabouts: &Whereabouts) -> Result<Option<UnixStream>, Failure> {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let socket = &whereabouts.runtime.socket;
     match UnixStream::connect(socket) {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => {
+            let limit = Some(PATIENCE);
+            let limited = stream
+                .set_read_timeout(limit)
+                .and_then(|()| stream.set_write_timeout(limit));
+            limited.map_err(Failure::new)?;
+            Ok(Some(stream))
+        }
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
         Err(error) => Err(Failure::new(format!(
             "cannot reach the orchestrator at {}: {error}",
@@ -219,15 +258,40 @@ fn send(mut stream: &UnixStream, emission: &Emission) -> std::io::Result<()> {
     stream.write_all(&line)
 }
 
-fn receive(answers: &mut BufReader<UnixStream>) -> Result<u64, String> {
+/// Why there is no number.
+enum Unheard {
+    /// Nobody took it, and nobody will.
+    NotTaken,
+    /// It was refused, or nobody knows.
+    Failed(String),
+}
+
+fn receive(answers: &mut BufReader<UnixStream>) -> Result<u64, Unheard> {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    let unknown = |why: String| {
+        Unheard::Failed(format!(
+            "{why}: it is unknown whether it was accepted; `orch events` tells"
+        ))
+    };
     let mut line = String::new();
     match answers.read_line(&mut line) {
-        Ok(0) => Err("the orchestrator ended before it answered".to_owned()),
-        Err(error) => Err(format!("the orchestrator's socket failed: {error}")),
+        Ok(0) => Err(unknown(
+            "the orchestrator ended before it answered".to_owned(),
+        )),
+        Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => {
+            let seconds = PATIENCE.as_secs();
+            Err(unknown(format!(
+                "the orchestrator has not answered for {seconds} s"
+            )))
+        }
+        Err(error) => Err(unknown(format!(
+            "the orchestrator's socket failed: {error}"
+        ))),
         Ok(_) => match serde_json::from_str(&line) {
             Ok(Response::Seq(seq)) => Ok(seq),
-            Ok(Response::Error(error)) => Err(error),
-            other => Err(format!("unexpected answer: {other:?}")),
+            Ok(Response::Ending(_)) => Err(Unheard::NotTaken),
+            Ok(Response::Error(error)) => Err(Unheard::Failed(error)),
+            other => Err(Unheard::Failed(format!("unexpected answer: {other:?}"))),
         },
     }
 }

@@ -103,7 +103,11 @@ pub fn call(cli: Cli) -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, text }) => {
-            eprintln!("orch: {}", text.trim_end());
+            // A text may hold what somebody else said; its own lines stay lines.
+            for (n, line) in text.trim_end().lines().enumerate() {
+                let head = if n == 0 { "orch: " } else { "" };
+                eprintln!("{head}{}", terminal::safe(line));
+            }
             ExitCode::from(code)
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn unmute(global: &Global, args: Unmute) -> Done {
     if let (true, Some(which)) = (ended.is_empty(), which) {
         return Err(Failure::new(format!(
             "no mute is {}; `orch mutes` lists those that hold",
-            which.join(" ")
+            super::terminal::safe(&which.join(" "))
         )));
     }
     if global.json {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Local};
 use serde_json::Value;
 
 use super::whereabouts::Whereabouts;
-use super::{Done, Failure, asking};
+use super::{Done, Failure, asking, terminal};
 use crate::api::protocol::{Request, Response};
 use crate::cli::Global;
 
@@ -45,13 +45,26 @@ pub(super) fn line(mute: &Value) -> String {
 pub(super) fn text(mute: &Value) -> String {
     let terms = mute["filter"].as_array().into_iter().flatten();
     let terms: Vec<&str> = terms.filter_map(Value::as_str).collect();
-    terms.join(" ")
+    terminal::safe(&terms.join(" "))
 }
 
 fn time(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     text.parse::<DateTime<Local>>().map_or_else(
-        |_| text.to_owned(),
+        |_| terminal::safe(text),
         |time| time.format("%Y-%m-%d %H:%M:%S").to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_never_reaches_the_terminal_raw() {
+        let mute = serde_json::json!({
+            "id": 1, "until": "\u{1b}c", "held": 0, "filter": ["source=\u{1b}]0;x\u{7}"],
+        });
+        assert!(!line(&mute).contains(char::is_control), "{:?}", line(&mute));
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn run(global: &Global, args: Run) -> Done {
         .map_err(|e| Failure::new(format!("cannot start: {e}")))?;
     let ended = runtime.block_on(app::run(setup));
     // A disk that does not answer holds a thread: everything that could be written has been.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(app::THREADS);
     match ended {
         Ok(()) => Ok(0),
         Err(error) => {

@@ -14,7 +14,7 @@ use crate::paths::{self, Holder, Runtime};
 
 /// How long a start may take until it is attached.
 const READY: Duration = Duration::from_secs(10);
-/// How long a stop may take: delivery's deadline, the tmux client's and the journal's, and a little more.
+/// How long a stop may take: longer than all the limits of an end together.
 const STOPPED: Duration = Duration::from_secs(20);
 /// How often a condition that nobody tells of is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -167,21 +167,32 @@ pub(super) fn stop(global: &Global) -> Done {
                 text: "no orchestrator is running for this tmux server".into(),
             });
         };
-        halt(&whereabouts).await?;
+        let unfinished = halt(&whereabouts).await?;
+        if !unfinished.is_empty() {
+            return Err(Failure::new(not_all_done(&unfinished)));
+        }
         println!("orch stopped: pid {}", holder.pid);
         Ok(0)
     })
 }
 
+fn not_all_done(unfinished: &[String]) -> String {
+    format!(
+        "orch ended before all was done: {} did not end in time or failed; `orch logs` says more. \
+         What was accepted is in the journal or was reported as failed; the next start goes on from there",
+        unfinished.join(", ")
+    )
+}
+
 /// Asks it to stop through its socket and waits until its lock is free, or another's: no process is ever signalled
-/// by number.
-async fn halt(whereabouts: &Whereabouts) -> Result<(), Failure> {
+/// by number. Gives what it had to drop, by its own last word.
+async fn halt(whereabouts: &Whereabouts) -> Result<Vec<String>, Failure> {
     let runtime = &whereabouts.runtime;
     let deadline = Instant::now() + STOPPED;
     let mut asked = None;
     while let Some(holder) = paths::holder(&runtime.lock) {
         if asked.is_some_and(|pid| pid != holder.pid) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if asked.is_none()
             && let Some((runs, _)) = answer(runtime, deadline).await
@@ -201,13 +212,32 @@ async fn halt(whereabouts: &Whereabouts) -> Result<(), Failure> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(())
+    let last = paths::last_holder(&runtime.lock);
+    Ok(last
+        .filter(|last| asked.is_none_or(|pid| pid == last.pid))
+        .map(|last| last.unfinished)
+        .unwrap_or_default())
 }
 
 pub(super) fn restart(global: &Global) -> Done {
     let whereabouts = Whereabouts::find(global)?;
     // A bad configuration must not cost the running orchestrator.
     Settings::read(global, true)?;
-    asking(halt(&whereabouts))?;
+    let running = paths::holder(&whereabouts.runtime.lock).is_some();
+    let unfinished = asking(halt(&whereabouts))?;
+    if running && !unfinished.is_empty() {
+        eprintln!("orch: {}", not_all_done(&unfinished));
+    }
     start(global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_longer_than_any_end_takes() {
+        let longest = crate::app::longest_end();
+        assert!(longest + Duration::from_secs(2) <= STOPPED, "{longest:?}");
+    }
 }

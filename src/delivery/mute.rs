@@ -49,6 +49,9 @@ impl Pattern {
                 "{key}= needs a pattern of 1 to {MAX_PATTERN} characters, such as {key}=agent_*"
             ));
         }
+        if text.contains(char::is_control) {
+            return bad(format!("{key}={text:?} has control characters: use ?"));
+        }
         match Glob::new(text) {
             Ok(glob) => Ok(Self {
                 text: text.to_owned(),
@@ -387,6 +390,7 @@ mod tests {
             (&["type="], "1 to 256"),
             (&["type=a", "type=b"], "given twice"),
             (&["type=[a"], "no glob"),
+            (&["source=a\u{1b}c"], "control characters"),
             (&["pane=3"], "use pane=%N"),
         ] {
             let error = Filter::parse(terms).unwrap_err().to_string();

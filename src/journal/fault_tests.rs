@@ -331,7 +331,7 @@ fn f04_a_full_disk_is_said_at_once_in_place_of_the_reserve_and_said_once() {
     run.hand_over("bell");
     run.go_on();
     disk.mended.store(true, SeqCst);
-    while run.ledger.is_failing() || run.ledger.waits() != (0, 0) {
+    while run.ledger.health().failing.is_some() || run.ledger.waits() != (0, 0) {
         run.go_on();
     }
     assert!(run.ledger.due(run.instant).is_some());

@@ -220,10 +220,6 @@ impl Ledger {
         let day = self.tail.day();
         let full = |trial: &Trial| trial.kind == Kind::Full;
         if self.queue.is_empty() {
-            if self.trial.is_none() && self.due(instant).is_some_and(|due| due > instant) {
-                // Asked before its time, as at the end: nobody waits for the end of this.
-                self.episode = None;
-            }
             // Nothing else is there to be tried.
             self.state_gap(now);
         }

@@ -17,6 +17,20 @@ pub struct Holder {
     pub pid: u32,
     /// Its root.
     pub root: PathBuf,
+    /// What it had to drop when it ended, by name; nothing while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
+}
+
+impl Holder {
+    /// One that runs.
+    pub fn new(pid: u32, root: PathBuf) -> Self {
+        Self {
+            pid,
+            root,
+            unfinished: Vec::new(),
+        }
+    }
 }
 
 /// A look at who holds the lock ([`holder`]) holds it too, for an instant: only who is refused each time is refused.
@@ -86,10 +100,7 @@ impl Lock {
 /// Who holds the lock now; `None` when nobody does.
 pub fn holder(path: &Path) -> Option<Holder> {
     let mut file = held(path)?;
-    Some(read_holder(&mut file).unwrap_or(Holder {
-        pid: 0,
-        root: PathBuf::new(),
-    }))
+    Some(read_holder(&mut file).unwrap_or_else(|| Holder::new(0, PathBuf::new())))
 }
 
 /// The file, provided that somebody holds its lock.
@@ -120,15 +131,18 @@ mod tests {
     fn the_lock_decides() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.lock");
-        let me = Holder {
-            pid: 42,
-            root: "/r".into(),
-        };
+        let mut me = Holder::new(42, "/r".into());
         let mut lock = Lock::take(&path).unwrap().unwrap();
         lock.name(&me).unwrap();
         assert_eq!(holder(&path), Some(me.clone()));
         assert_eq!(Lock::take(&path).unwrap().unwrap_err(), Some(me.clone()));
         assert!(lock.is_at(&path));
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "{\"pid\":42,\"root\":\"/r\"}\n"
+        );
+        me.unfinished = vec!["delivery".into()];
+        lock.name(&me).unwrap();
         std::fs::rename(&path, directory.path().join("y")).unwrap();
         assert!(!lock.is_at(&path));
         std::fs::write(&path, "").unwrap();
