@@ -35,7 +35,7 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
         .collect();
     let ready = attachment.is_some() && roster.server.is_some();
     let lane = |(used, limit): (u32, u32)| json!({"used_60s": used, "limit": limit});
-    let components = components(setup, parts, &link, ready);
+    let components = components(parts, &link, ready);
     let newest = components
         .iter()
         .filter_map(|(_, standing)| standing.last_error.as_ref())
@@ -71,12 +71,7 @@ pub(super) fn status(setup: &Setup, parts: &Parts, started: Instant) -> Value {
 }
 
 /// A row for each component, by its own word where it keeps one.
-fn components(
-    setup: &Setup,
-    parts: &Parts,
-    link: &LinkStatus,
-    ready: bool,
-) -> Vec<(String, Standing)> {
+fn components(parts: &Parts, link: &LinkStatus, ready: bool) -> Vec<(String, Standing)> {
     let since = link.since;
     let tmux = match link.state {
         _ if ready => Health::Ok,
@@ -115,14 +110,14 @@ fn components(
         all.reduce(Standing::and).unwrap_or_else(|| started(false)),
     ));
     rows.extend(monitors);
-    let sinks = &setup.config.delivery;
+    let sinks = parts.delivery.snapshot.borrow().sinks;
     rows.push((
         "journal",
         journal(&parts.journal_health.borrow(), started(true)),
     ));
     rows.push(("state", started(true)));
     rows.push(("session_state", parts.sessions.standing()));
-    rows.push(("delivery", started(sinks.messages || sinks.status)));
+    rows.push(("delivery", started(sinks.contains(&true))));
     let sink = parts.rows.sink.as_ref();
     let sink = sink.map_or_else(|| started(false), |sink| sink.borrow().clone());
     rows.push(("delivery.status", sink));

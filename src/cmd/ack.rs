@@ -24,6 +24,6 @@ pub(super) fn ack(global: &Global, args: &Ack) -> Done {
             args.seq
         )));
     }
-    println!("{} is seen to", args.seq);
+    say!("{} is seen to", args.seq);
     Ok(0)
 }

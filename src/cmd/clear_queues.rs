@@ -19,9 +19,9 @@ pub(super) fn clear_queues(global: &Global) -> Done {
         }
     })?;
     if global.json {
-        println!("{}", serde_json::json!({"cleared": cleared}));
+        say!("{}", serde_json::json!({"cleared": cleared}));
     } else {
-        println!("{cleared} waiting notifications dropped; the journal keeps their events");
+        say!("{cleared} waiting notifications dropped; the journal keeps their events");
     }
     Ok(0)
 }

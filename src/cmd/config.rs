@@ -7,16 +7,14 @@ use crate::config;
 
 pub(super) fn config(global: &Global, verb: &ConfigVerb) -> Done {
     match verb {
-        ConfigVerb::Default => print!("{}", config::DEFAULT),
+        ConfigVerb::Default => say!("{}", config::DEFAULT.trim_end()),
         ConfigVerb::Check => {
             let settings = Settings::read(global, true)?;
             settings.echo();
             match &settings.path {
-                Some(path) => println!("{}: no mistakes", path.display()),
+                Some(path) => say!("{}: no mistakes", path.display()),
                 None => {
-                    println!(
-                        "no configuration file: the defaults hold (see `orch config default`)"
-                    );
+                    say!("no configuration file: the defaults hold (see `orch config default`)");
                 }
             }
         }
@@ -24,10 +22,10 @@ pub(super) fn config(global: &Global, verb: &ConfigVerb) -> Done {
             let settings = Settings::read(global, true)?;
             settings.echo();
             match &settings.path {
-                Some(path) => println!("# from {}", path.display()),
-                None => println!("# the defaults: no configuration file is in use"),
+                Some(path) => say!("# from {}", path.display()),
+                None => say!("# the defaults: no configuration file is in use"),
             }
-            print!("{}", config::show(&settings.config));
+            say!("{}", config::show(&settings.config).trim_end());
         }
     }
     Ok(0)

@@ -30,7 +30,7 @@ pub(super) fn decode(args: &Decode) -> Done {
         input
             .read_to_end(&mut bytes)
             .map_err(|e| Failure::new(format!("cannot read: {e}")))?;
-        println!("{}", stats(&bytes));
+        say!("{}", stats(&bytes));
         return Ok(0);
     }
     let mut out = std::io::BufWriter::with_capacity(CHUNK, std::io::stdout().lock());

@@ -55,8 +55,8 @@ pub(super) fn emit(global: &Global, args: Emit) -> Done {
     let sent = open.filter(|stream| send(stream, &emission).is_ok());
     let answer = sent.map(|stream| receive(&mut BufReader::new(stream)));
     match answer.unwrap_or(Err(Unheard::NotTaken)) {
-        Ok(seq) if global.json => println!("{}", json!({ "seq": seq })),
-        Ok(seq) => println!("{seq}"),
+        Ok(seq) if global.json => say!("{}", json!({ "seq": seq })),
+        Ok(seq) => say!("{seq}"),
         Err(Unheard::NotTaken) => {
             keep(global, &whereabouts, emission)?;
             eprintln!("orch: no orchestrator runs; kept for the next start");

@@ -18,7 +18,7 @@ pub(super) fn keys(global: &Global, args: &Keys) -> Done {
         return check(global);
     }
     for line in lines()? {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(0)
 }
@@ -57,12 +57,12 @@ fn check(global: &Global) -> Done {
         .map_err(|e| Failure::new(format!("cannot start tmux: {e}; is it installed?")))?;
     let bound = String::from_utf8_lossy(&output.stdout);
     match bound.lines().find(|line| !line.trim().is_empty()) {
-        Some(line) if line.contains("orch") => println!("prefix {VIEW}: bound to orch"),
-        Some(line) => println!(
+        Some(line) if line.contains("orch") => say!("prefix {VIEW}: bound to orch"),
+        Some(line) => say!(
             "prefix {VIEW}: bound already, choose another key: {}",
             terminal::safe(line)
         ),
-        None => println!("prefix {VIEW}: free"),
+        None => say!("prefix {VIEW}: free"),
     }
     Ok(0)
 }

@@ -1,5 +1,12 @@
 //! The verbs of the command line, one file each. Nobody imports them.
 
+/// Prints a line for whoever reads it; nobody does any more once a pager or `head` has ended.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($words)*)));
+    }};
+}
+
 mod ack;
 mod attach;
 mod clear_queues;

@@ -19,9 +19,9 @@ pub(super) fn mute(global: &Global, args: Mute) -> Done {
         return Err(Failure::new("unexpected answer"));
     };
     if global.json {
-        println!("{mute}");
+        say!("{mute}");
     } else {
-        println!("{}", mutes::line(&mute));
+        say!("{}", mutes::line(&mute));
     }
     Ok(0)
 }
@@ -59,11 +59,11 @@ pub(super) fn unmute(global: &Global, args: Unmute) -> Done {
         )));
     }
     if global.json {
-        println!("{done}");
+        say!("{done}");
         return Ok(0);
     }
     for mute in &ended {
-        println!(
+        say!(
             "mute {} ended: {}; it held {}",
             mute["id"],
             text(mute),
@@ -71,8 +71,8 @@ pub(super) fn unmute(global: &Global, args: Unmute) -> Done {
         );
     }
     match done["shown_again"].as_u64() {
-        Some(n @ 1..) => println!("still holding, and shown again: {n}"),
-        _ if ended.is_empty() => println!("no mute holds"),
+        Some(n @ 1..) => say!("still holding, and shown again: {n}"),
+        _ if ended.is_empty() => say!("no mute holds"),
         _ => {}
     }
     Ok(0)

@@ -18,13 +18,13 @@ pub(super) fn mutes(global: &Global) -> Done {
     })?;
     let mutes = mutes.as_array().cloned().unwrap_or_default();
     if mutes.is_empty() && !global.json {
-        println!("no mute holds");
+        say!("no mute holds");
     }
     for mute in &mutes {
         if global.json {
-            println!("{mute}");
+            say!("{mute}");
         } else {
-            println!("{}", line(mute));
+            say!("{}", line(mute));
         }
     }
     Ok(0)

@@ -17,7 +17,7 @@ pub(super) fn panes(global: &Global) -> Done {
     })?;
     if global.json {
         for pane in &panes {
-            println!("{pane}");
+            say!("{pane}");
         }
         return Ok(0);
     }
@@ -26,9 +26,14 @@ pub(super) fn panes(global: &Global) -> Done {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    println!(
+    say!(
         "{:<6} {:<20} {:<10} {:<9} {:<12} {:<10} PATH",
-        "PANE", "WHERE", "AGENT", "STATE", "COMMAND", "ROLE"
+        "PANE",
+        "WHERE",
+        "AGENT",
+        "STATE",
+        "COMMAND",
+        "ROLE"
     );
     for pane in &panes {
         let place = format!(
@@ -37,7 +42,7 @@ pub(super) fn panes(global: &Global) -> Done {
             pane["window_index"],
             pane["pane_index"]
         );
-        println!(
+        say!(
             "{:<6} {:<20} {:<10} {:<9} {:<12} {:<10} {}",
             text(&pane["pane"]),
             place,

@@ -24,7 +24,7 @@ pub(super) fn start(global: &Global) -> Done {
     settings.echo();
     let setup = Whereabouts::find(global)?.setup(global, settings)?;
     let holder = asking(ensure(&setup))?;
-    println!(
+    say!(
         "orch runs: pid {}, root {}",
         holder.pid,
         holder.root.display()
@@ -171,7 +171,7 @@ pub(super) fn stop(global: &Global) -> Done {
         if !unfinished.is_empty() {
             return Err(Failure::new(not_all_done(&unfinished)));
         }
-        println!("orch stopped: pid {}", holder.pid);
+        say!("orch stopped: pid {}", holder.pid);
         Ok(0)
     })
 }

@@ -18,9 +18,9 @@ pub(super) fn status(global: &Global) -> Done {
         }
     })?;
     if global.json {
-        println!("{status}");
+        say!("{status}");
     } else {
-        print!("{}", for_people(&status));
+        say!("{}", for_people(&status).trim_end());
     }
     Ok(0)
 }

@@ -12,21 +12,25 @@ pub(super) fn verify(global: &Global) -> Done {
         paths::holder(&whereabouts.runtime.lock).is_some_and(|holder| holder.root == root.0);
     let report = journal::verify(&root.events(), living).map_err(Failure::new)?;
     if global.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
+        say!("{}", serde_json::to_string(&report).map_err(Failure::new)?);
     } else {
         let legacy = if report.legacy > 0 {
             format!(", {} of the predecessor", report.legacy)
         } else {
             String::new()
         };
-        println!(
+        say!(
             "{} lines, seq {} to {}, {} events{legacy}, {} pending",
-            report.lines, report.first_seq, report.last_seq, report.events, report.pending
+            report.lines,
+            report.first_seq,
+            report.last_seq,
+            report.events,
+            report.pending
         );
         for fault in &report.faults {
-            println!("{fault}");
+            say!("{fault}");
         }
-        println!(
+        say!(
             "{}",
             if report.faults.is_empty() {
                 "nothing is missing"

@@ -1,10 +1,10 @@
 //! Delivery's own clock: what it shows goes on over restarts, and nobody who sets the wall clock moves it.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use super::lane::Tick;
+
+use machine::{Mark, mark, milliseconds_since, uptime};
 
 /// What the clock showed when the memory was saved, and how long the machine had been up by then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ struct Uptime {
 #[derive(Debug)]
 pub(crate) struct Clock {
     began: Tick,
-    started: Instant,
+    started: Mark,
 }
 
 impl Clock {
@@ -33,14 +33,12 @@ impl Clock {
         let wall = chrono::Local::now().timestamp_millis();
         Self {
             began: resume(saved, wall, uptime().as_ref()),
-            started: Instant::now(),
+            started: mark(),
         }
     }
 
     pub(crate) fn now(&self) -> Tick {
-        let elapsed = self.started.elapsed().as_millis();
-        self.began
-            .plus(i64::try_from(elapsed).unwrap_or(i64::MAX / 2))
+        self.began.plus(milliseconds_since(self.started))
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -67,19 +65,48 @@ fn resume(saved: Option<&Stamp>, wall: i64, machine: Option<&Uptime>) -> Tick {
     }
 }
 
+/// Where the machine's uptime is known, time goes on while it sleeps: a mute for the night ends in the morning.
 #[cfg(target_os = "linux")]
-fn uptime() -> Option<Uptime> {
-    let life = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Some(Uptime {
-        life: life.trim().to_owned(),
-        milliseconds: up.tv_sec * 1000 + up.tv_nsec / 1_000_000,
-    })
+mod machine {
+    use super::Uptime;
+
+    pub(super) type Mark = i64;
+
+    pub(super) fn mark() -> Mark {
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        up.tv_sec * 1000 + up.tv_nsec / 1_000_000
+    }
+
+    pub(super) fn milliseconds_since(mark: Mark) -> i64 {
+        self::mark() - mark
+    }
+
+    pub(super) fn uptime() -> Option<Uptime> {
+        let life = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Uptime {
+            life: life.trim().to_owned(),
+            milliseconds: mark(),
+        })
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn uptime() -> Option<Uptime> {
-    None
+mod machine {
+    use super::Uptime;
+
+    pub(super) type Mark = std::time::Instant;
+
+    pub(super) fn mark() -> Mark {
+        Mark::now()
+    }
+
+    pub(super) fn milliseconds_since(mark: Mark) -> i64 {
+        i64::try_from(mark.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
+    }
+
+    pub(super) fn uptime() -> Option<Uptime> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub struct Ended {
 pub struct Snapshot {
     /// Used and limit of the ordinary and of the critical lane.
     pub lanes: [(u32, u32); 2],
+    /// Whether messages and status variables are switched on.
+    pub sinks: [bool; 2],
     /// Notifications that wait.
     pub waiting: usize,
     /// Outcomes of this run.
@@ -346,8 +348,9 @@ impl Running {
                 self.carry_out(actions).await;
             }
             Control::Acknowledge(seq, reply) => {
-                let known = self.desk.acknowledge(seq);
+                let (known, outcomes) = self.desk.acknowledge(seq);
                 self.save(true).await;
+                self.carry_out(outcomes).await;
                 let _ = reply.send(known);
             }
             Control::Mute(terms, span, reply) => {
@@ -453,6 +456,7 @@ impl Running {
         });
         self.snapshot.send_replace(Snapshot {
             lanes: self.desk.lanes(self.clock.now()),
+            sinks: self.desk.sinks(),
             waiting: self.desk.waiting(),
             outcomes: self.outcomes.clone(),
             status,

@@ -49,9 +49,9 @@ pub(super) fn demo(global: &Global, args: &Demo) -> Done {
     };
     let report = measured.report();
     if args.headless || global.json {
-        println!("{}", report.json);
+        say!("{}", report.json);
     } else {
-        print!("{}", report.text);
+        say!("{}", report.text.trim_end());
     }
     for broken in &report.broken {
         eprintln!("orch: promise broken: {broken}");

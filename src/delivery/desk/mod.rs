@@ -281,6 +281,11 @@ impl Desk {
         compose::marks(&self.board, roster)
     }
 
+    /// Whether messages and status variables are switched on.
+    pub fn sinks(&self) -> [bool; 2] {
+        [self.config.messages, self.config.status]
+    }
+
     /// Notifications that wait for a client.
     pub fn waiting(&self) -> usize {
         self.waiting.len() + self.in_flight.len()

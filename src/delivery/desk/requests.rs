@@ -48,15 +48,20 @@ impl Desk {
         self.mutes.list()
     }
 
-    /// Somebody has seen to an event's condition. A client that the breaker has cut off is served again.
-    pub fn acknowledge(&mut self, seq: u64) -> bool {
-        let known = self.board.acknowledge(seq);
+    /// Somebody has seen to an event's condition; whether there was any. A client that the breaker has cut off is served
+    /// again.
+    pub fn acknowledge(&mut self, seq: u64) -> (bool, Vec<Action>) {
+        let mut known = self.board.acknowledge(seq);
         if self.breaker.acknowledge(seq) {
             // It may come again, and is news then.
             self.board.close(seq);
-            return true;
+            known = true;
         }
-        known
+        // What was to be told of it need not be told any more.
+        let is_of_it = |waiting: &Waiting| waiting.seq == seq;
+        let seen_to = "somebody has seen to it before it could be shown";
+        let outcomes = self.resolve(is_of_it, |_| (Verdict::Acknowledged, seen_to));
+        (known || !outcomes.is_empty(), outcomes)
     }
 
     pub(super) fn unmuted(&mut self, ended: &[Mute], now: Tick) -> usize {

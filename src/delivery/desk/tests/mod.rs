@@ -425,12 +425,28 @@ fn clearing_and_acknowledging() {
         1,
         "what waits is dropped, what holds is not"
     );
-    assert!(world.desk.acknowledge(seq) && !world.desk.acknowledge(seq));
+    assert!(world.desk.acknowledge(seq).0 && !world.desk.acknowledge(seq).0);
     assert_eq!(world.desk.status(), Status::default());
     let again = world.emit("system_failure", Severity::Critical, "disk");
     assert_eq!(world.result(again), Verdict::Acknowledged);
     world.emit("system_failure", Severity::Critical, "another disk");
     assert_eq!(world.desk.status().critical, 1, "what differs is news");
+}
+
+#[test]
+fn what_somebody_has_seen_to_is_not_shown_any_more() {
+    let mut world = World::new(Config::default(), 0);
+    let seq = world.emit("system_failure", Severity::Critical, "disk");
+    let other = world.emit("system_failure", Severity::Critical, "other disk");
+    let (known, actions) = world.desk.acknowledge(seq);
+    world.carry_out(actions);
+    assert!(known);
+    assert_eq!(world.result(seq), Verdict::Acknowledged);
+    let client = ClientName("/dev/pts/1".to_owned());
+    let actions = world.desk.set_clients(vec![client], Tick(world.now));
+    world.carry_out(actions);
+    world.pass(1_000);
+    assert_eq!(world.result(other), Verdict::Delivered);
 }
 
 #[test]

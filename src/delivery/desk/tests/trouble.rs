@@ -214,7 +214,7 @@ fn the_breaker_holds_when_everything_else_has_failed() {
         .iter()
         .find(|(_, e)| e.kind == "breaker_open");
     let seq = said.unwrap().1.seq;
-    assert!(world.desk.acknowledge(seq));
+    assert!(world.desk.acknowledge(seq).0);
     let told = world.emit("violation", Severity::High, "served again");
     world.pass(3_000);
     assert_eq!(world.result(told), Verdict::Delivered);
