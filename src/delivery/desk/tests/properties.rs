@@ -86,8 +86,10 @@ impl World {
             // The clock may stand or go on over a restart; delivery's never goes back by more than a wall clock.
             Step::Restart(clean, ms) => self.restart(*clean, i64::from(*ms).max(0)),
             Step::Acknowledge => {
-                let newest = self.desk.status().newest;
-                newest.map(|seq| self.desk.acknowledge(seq));
+                if let Some(seq) = self.desk.status().newest {
+                    let (_, outcomes) = self.desk.acknowledge(seq);
+                    self.carry_out(outcomes);
+                }
             }
         }
     }
