@@ -83,7 +83,11 @@ pub(super) fn start(
                 return;
             }
             tracing::warn!(target: "orch::state", "the session files are behind: going on from the journal");
-            tokio::time::sleep(BEHIND).await;
+            tokio::select! {
+                () = tokio::time::sleep(BEHIND) => {}
+                // The next start goes on by the cursor.
+                () = stopped.cancelled() => return,
+            }
         }
     };
     let kept = tokio::spawn(supervise(guard, bus, stop, make));

@@ -326,17 +326,6 @@ fn f04_a_full_disk_is_said_at_once_in_place_of_the_reserve_and_said_once() {
         (run.own("disk_full").len(), run.own("disk_freed").len()),
         (2, 2)
     );
-    // Whoever ends does not wait for that.
-    disk.mended.store(false, SeqCst);
-    run.hand_over("bell");
-    run.go_on();
-    disk.mended.store(true, SeqCst);
-    while run.ledger.health().failing.is_some() || run.ledger.waits() != (0, 0) {
-        run.go_on();
-    }
-    assert!(run.ledger.due(run.instant).is_some());
-    run.step();
-    assert_eq!(run.ledger.due(run.instant), None);
     run.check("a disk that fills again and again");
 }
 

@@ -85,7 +85,11 @@ pub async fn keep(
     if follower.has_missed() {
         while follower.events.try_recv().is_ok() {}
     }
-    let (missed, until) = missed.await;
+    let (missed, until) = tokio::select! {
+        missed = missed => missed,
+        // What is missed is found by the cursor.
+        () = stop.cancelled() => return Ended::Stopped,
+    };
     let first = roster.borrow().clone();
     for event in missed {
         keeper.apply(&event, &first).await;
