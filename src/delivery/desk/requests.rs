@@ -61,7 +61,7 @@ impl Desk {
         let is_of_it = |waiting: &Waiting| waiting.seq == seq;
         let seen_to = "somebody has seen to it before it could be shown";
         let outcomes = self.resolve(is_of_it, |_| (Verdict::Acknowledged, seen_to));
-        (known || !outcomes.is_empty(), outcomes)
+        (known, outcomes)
     }
 
     pub(super) fn unmuted(&mut self, ended: &[Mute], now: Tick) -> usize {
