@@ -607,9 +607,24 @@ impl Drop for Stage {
         // One that `orch start` left in the background.
         let _ = self.program(&["stop"]).output();
         for server in ["person", "tmux"] {
-            let mut kill = self.command("tmux");
-            kill.arg("-S").arg(self.at(server)).arg("kill-server");
-            let _ = kill.output();
+            let pid = self
+                .tmux_on(server, &["display-message", "-p", "#{pid}"])
+                .out;
+            let _ = self.tmux_on(server, &["kill-server"]);
+            // tmux waits for ever for a control client whose reader was killed.
+            let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+            let there = |pid: Pid| {
+                Path::new("/proc")
+                    .join(pid.as_raw_nonzero().to_string())
+                    .exists()
+            };
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while pid.is_some_and(there) && Instant::now() < deadline {
+                std::thread::sleep(LOOK);
+            }
+            if let Some(pid) = pid.filter(|pid| there(*pid)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
     }
 }
