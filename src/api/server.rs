@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::guests::{Guest, Guests};
 use super::panes;
@@ -159,7 +160,7 @@ impl Server {
     /// Runs until stopped.
     pub async fn run(mut self) {
         let mut guests = Guests::default();
-        let connections = tokio_util::task::TaskTracker::new();
+        let connections = TaskTracker::new();
         let mut pause = PAUSE.0;
         loop {
             let listener = self.listener.borrow_and_update().clone();
@@ -189,31 +190,27 @@ impl Server {
                 tracing::info!(target: "orch::api", "connections are accepted again");
                 self.accepting.send_replace(None);
             }
-            let Some(peer) = own(&stream) else { continue };
-            let connection = Connection {
-                context: self.context.clone(),
-                peer: peer.pid(),
-                guest: guests.welcome().await,
-            };
-            let stop = self.stop.clone();
-            connections.spawn(async move { connection.run(stream, stop).await });
+            self.welcome(stream, &mut guests, &connections).await;
         }
         // Who had connected before the socket was gone hears that nothing is taken any more.
         let until = tokio::time::Instant::now() + BACKLOG;
         let listener = self.listener.borrow().clone();
         while let Ok(Ok((stream, _))) = tokio::time::timeout_at(until, listener.accept()).await {
-            if let Some(peer) = own(&stream) {
-                let connection = Connection {
-                    context: self.context.clone(),
-                    peer: peer.pid(),
-                    guest: guests.welcome().await,
-                };
-                let stop = self.stop.clone();
-                connections.spawn(async move { connection.run(stream, stop).await });
-            }
+            self.welcome(stream, &mut guests, &connections).await;
         }
         connections.close();
         connections.wait().await;
+    }
+
+    async fn welcome(&self, stream: UnixStream, guests: &mut Guests, connections: &TaskTracker) {
+        let Some(peer) = own(&stream) else { return };
+        let connection = Connection {
+            context: self.context.clone(),
+            peer: peer.pid(),
+            guest: guests.welcome().await,
+        };
+        let stop = self.stop.clone();
+        connections.spawn(async move { connection.run(stream, stop).await });
     }
 }
 
